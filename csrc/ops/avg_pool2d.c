@@ -1,0 +1,238 @@
+/* avg_pool2d: y[n,c,i,j] = mean over taps (u,v) of x[n,c, i*SH-PT+u, j*SW-PL+v].
+ *
+ * Taps in the padding count as zeros if count_include_pad, else they do not take part in the mean
+ * (as in Keras's 'same'). Backward needs no values, only the input's height and width, which the
+ * gradient op has as an attribute. Not handled: dilation, ceil mode, divisor override. */
+#include "core/parallel.h"
+#include "isa/kernels.h"
+#include "ops/pool2d.h"
+
+typedef struct {
+    pcnn_window2d window;
+    int64_t count_include_pad;
+} avg_attrs;
+
+typedef struct {
+    pcnn_window2d window;
+    int64_t count_include_pad;
+    int64_t height, width; /* of the input */
+} grad_attrs;
+
+static const pcnn_attr attrs[] = {
+    PCNN_WINDOW2D_ATTRS(offsetof(avg_attrs, window)),
+    PCNN_ATTR(avg_attrs, count_include_pad, PCNN_ATTR_BOOL, "False"),
+    {NULL, 0, 0, NULL, NULL},
+};
+
+typedef void (*pool_kernel)(const void *, const void *, void *, int64_t);
+
+/* Forward reads x and writes y, backward reads dy and writes dx: one map after another. */
+typedef struct {
+    pcnn_pool2d geometry;
+    pool_kernel kernel;
+    const char *source;
+    char *target;
+    int64_t source_bytes, target_bytes; /* of one map */
+} job;
+
+static void
+task(void *context, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const job *job = context;
+    job->kernel(&job->geometry, job->source + begin * job->source_bytes,
+                job->target + begin * job->target_bytes, end - begin);
+}
+
+/* `large` is x or dx, `small` y or dy. */
+static pcnn_status
+run(const pcnn_site *site, pool_kernel kernel, bool count_include_pad, const pcnn_tensor *large,
+    const pcnn_tensor *small)
+{
+    const pcnn_tensor *source = &site->in[0], *target = &site->out[0];
+    const int64_t *ls = large->type.shape, *ss = small->type.shape;
+    int64_t lane_bytes = (int64_t)pcnn_dtype_size(source->type.dtype);
+    if (source->layout == PCNN_N16)
+        lane_bytes *= PCNN_BLOCK;
+    job job = {.kernel = kernel, .source = source->data, .target = target->data};
+    /* Both attribute structs begin with the window. */
+    pcnn_pool2d_geometry(site->attrs, ls[2], ls[3], ss[2], ss[3], &job.geometry);
+    job.geometry.count_include_pad = count_include_pad;
+    job.source_bytes = source->type.shape[2] * source->type.shape[3] * lane_bytes;
+    job.target_bytes = target->type.shape[2] * target->type.shape[3] * lane_bytes;
+
+    int64_t maps = pcnn_pool2d_maps(source);
+    double taps = (double)(job.geometry.KH * job.geometry.KW) / 4.0;
+    double bytes = (double)(ls[2] * ls[3]) + taps * (double)(ss[2] * ss[3]);
+    pcnn_parallel(maps, 1, (double)maps * bytes * (double)lane_bytes / 5.0, task, &job);
+    return PCNN_OK;
+}
+
+static const pcnn_kernels *
+kernels(const pcnn_site *site)
+{
+    return pcnn_kernels_for(site->in[0].type.dtype);
+}
+
+static const char *
+refuse_other_than_2x2(const pcnn_site *site)
+{
+    return pcnn_pool2d_is_2x2(site->attrs) ? NULL : "the window is not 2x2 with stride 2, unpadded";
+}
+
+/* ---- forward ---- */
+
+static pcnn_status
+infer(const pcnn_call *call, pcnn_type *out)
+{
+    const avg_attrs *a = call->attrs;
+    return pcnn_pool2d_infer(call, &a->window, out);
+}
+
+static pcnn_status
+run_forward(const pcnn_site *site, pool_kernel kernel)
+{
+    const avg_attrs *a = site->attrs;
+    return run(site, kernel, a->count_include_pad != 0, &site->in[0], &site->out[0]);
+}
+
+static pcnn_status
+run_2x2(const pcnn_site *site)
+{
+    return run_forward(site, kernels(site)->avg_pool2d_2x2);
+}
+
+static pcnn_status
+run_n16(const pcnn_site *site)
+{
+    return run_forward(site, kernels(site)->avg_pool2d_n16);
+}
+
+static pcnn_status
+run_plain(const pcnn_site *site)
+{
+    return run_forward(site, kernels(site)->avg_pool2d_plain);
+}
+
+static const pcnn_impl impls[] = {
+    {.name = "n16_2x2", .n16_in = 1, .n16_out = 1, .refuse = refuse_other_than_2x2, .run = run_2x2},
+    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_n16},
+    {.name = "reference", .run = run_plain},
+    {.name = NULL},
+};
+
+static pcnn_status
+gradient(pcnn_grad *grad)
+{
+    if (!grad->wanted[0])
+        return PCNN_OK;
+    const avg_attrs *forward = grad->attrs;
+    const pcnn_type *x = pcnn_value_type(grad->in[0]);
+    grad_attrs backward = {.window = forward->window,
+                           .count_include_pad = forward->count_include_pad,
+                           .height = x->shape[2],
+                           .width = x->shape[3]};
+    return PCNN_EMIT(grad, &grad->din[0], avg_pool2d_grad, &backward, grad->dout[0]);
+}
+
+const pcnn_op pcnn_op_avg_pool2d = {
+    .name = "avg_pool2d",
+    .doc = "y[n,c,i,j] = the mean of x[n,c] over the window at (i, j).\n"
+           "\n"
+           "x[N,C,H,W] -> y[N,C,OH,OW], OH = (H + top + bottom - KH) // SH + 1, OW likewise.\n"
+           "kernel is (KH, KW), stride (SH, SW) or None for the kernel, padding (top, bottom,\n"
+           "left, right), each smaller than the kernel. Padding counts as zeros in the mean if\n"
+           "count_include_pad, else the mean is taken over the taps inside x.\n"
+           "Raises ShapeError when the kernel is larger than the padded input.",
+    .n_in = 1,
+    .params = {{"x", false}},
+    .n_out = 1,
+    .out_names = {"y"},
+    .attrs = attrs,
+    .attrs_size = sizeof(avg_attrs),
+    .infer = infer,
+    .gradient = gradient,
+    .impls = impls,
+};
+
+/* ---- gradient: dx = sum of dy / divisor over all windows that see the element ---- */
+
+static const pcnn_attr attrs_of_grad[] = {
+    PCNN_WINDOW2D_ATTRS(offsetof(grad_attrs, window)),
+    PCNN_ATTR(grad_attrs, count_include_pad, PCNN_ATTR_BOOL, "False"),
+    PCNN_ATTR(grad_attrs, height, PCNN_ATTR_INT, NULL),
+    PCNN_ATTR(grad_attrs, width, PCNN_ATTR_INT, NULL),
+    {NULL, 0, 0, NULL, NULL},
+};
+
+static pcnn_status
+infer_grad(const pcnn_call *call, pcnn_type *out)
+{
+    const grad_attrs *a = call->attrs;
+    *out = call->in[0];
+    out->shape[2] = a->height;
+    out->shape[3] = a->width;
+    return PCNN_OK;
+}
+
+static pcnn_status
+run_backward(const pcnn_site *site, pool_kernel kernel)
+{
+    const grad_attrs *a = site->attrs;
+    return run(site, kernel, a->count_include_pad != 0, &site->out[0], &site->in[0]);
+}
+
+static pcnn_status
+run_grad_2x2(const pcnn_site *site)
+{
+    return run_backward(site, kernels(site)->avg_pool2d_grad_2x2);
+}
+
+static pcnn_status
+run_grad_n16(const pcnn_site *site)
+{
+    return run_backward(site, kernels(site)->avg_pool2d_grad_n16);
+}
+
+static pcnn_status
+run_grad_plain(const pcnn_site *site)
+{
+    return run_backward(site, kernels(site)->avg_pool2d_grad_plain);
+}
+
+static const pcnn_impl grad_impls[] = {
+    {.name = "n16_2x2",
+     .n16_in = 1,
+     .n16_out = 1,
+     .refuse = refuse_other_than_2x2,
+     .run = run_grad_2x2},
+    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_grad_n16},
+    {.name = "reference", .run = run_grad_plain},
+    {.name = NULL},
+};
+
+/* Pooling is linear: the gradient of its gradient is pooling. */
+static pcnn_status
+gradient_of_grad(pcnn_grad *grad)
+{
+    if (!grad->wanted[0])
+        return PCNN_OK;
+    const grad_attrs *a = grad->attrs;
+    avg_attrs forward = {.window = a->window, .count_include_pad = a->count_include_pad};
+    return PCNN_EMIT(grad, &grad->din[0], avg_pool2d, &forward, grad->dout[0]);
+}
+
+const pcnn_op pcnn_op_avg_pool2d_grad = {
+    .name = "avg_pool2d_grad",
+    .doc = "dx of avg_pool2d from dy.",
+    .n_in = 1,
+    .params = {{"dy", false}},
+    .n_out = 1,
+    .out_names = {"dx"},
+    .attrs = attrs_of_grad,
+    .attrs_size = sizeof(grad_attrs),
+    .flags = PCNN_OP_INTERNAL,
+    .infer = infer_grad,
+    .gradient = gradient_of_grad,
+    .impls = grad_impls,
+};

@@ -1,0 +1,419 @@
+/* batch_norm: y = (x - mean) / sqrt(var + eps) * gamma + beta, over all axes but the channels'.
+ *
+ * Training mode: mean and biased variance are those of this batch, and outputs, so that running
+ * statistics can be made of them (Ioffe, Szegedy: "Batch normalization", 2015). Backward needs x,
+ * gamma, mean and var. Statistics: each chunk of a channel is looked at twice, for its mean and
+ * for the squares around it; chunks are combined in double (Chan, Golub, LeVeque 1983). An empty
+ * batch has mean and variance 0. Not handled: masks, groups. */
+#include <math.h>
+
+#include "core/parallel.h"
+#include "ops/channels.h"
+
+extern const pcnn_op pcnn_op_sub;
+
+typedef struct {
+    const pcnn_site *site;
+    const pcnn_kernels *kernels;
+    pcnn_channels view;
+    pcnn_dtype dtype;
+    double eps;
+} job;
+
+static job
+make_job(const pcnn_site *site, int x)
+{
+    const pcnn_norm_attrs *attrs = site->attrs;
+    const pcnn_tensor *tensor = &site->in[x];
+    job job = {.site = site, .dtype = tensor->type.dtype, .eps = attrs->eps};
+    job.kernels = pcnn_kernels_for(job.dtype);
+    job.view = pcnn_channels_view(tensor, pcnn_norm_axis(attrs, &tensor->type));
+    return job;
+}
+
+static void *
+at(const pcnn_tensor *tensor, int64_t offset)
+{
+    return (char *)tensor->data + offset;
+}
+
+static double
+bytes_of(const job *job)
+{
+    return (double)job->view.count * (double)job->view.C * (double)job->view.itemsize;
+}
+
+static int64_t
+workspace_for(const pcnn_site *site, int x)
+{
+    job job = make_job(site, x);
+    return pcnn_channels_workspace(&job.view);
+}
+
+/* ---- forward: in x, gamma, beta; out y, mean, var; coefficients mean, scale, shift ---- */
+
+static pcnn_status
+infer(const pcnn_call *call, pcnn_type *out)
+{
+    int64_t C;
+    PCNN_TRY(pcnn_norm_check(call, 1, &C));
+    out[0] = call->in[0];
+    out[1] = out[2] = (pcnn_type){.dtype = call->in[0].dtype, .ndim = 1, .shape = {C}};
+    return PCNN_OK;
+}
+
+static void
+forward_sums(const void *context, int64_t k, int64_t c)
+{
+    const job *job = context;
+    const pcnn_channels *view = &job->view;
+    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
+    double *sums = pcnn_channels_partials(view, job->site->work, k, c);
+    const void *x = at(&job->site->in[0], chunk.offset);
+    if (view->columns)
+        job->kernels->batch_norm_column_sums(x, chunk.n, view->C, sums);
+    else
+        job->kernels->batch_norm_row_sums(x, chunk.n, chunk.lanes, chunk.count, view->C, sums);
+}
+
+/* Stores mean and var, and the coefficients made of their rounded values: backward sees those. */
+static void
+store_statistics(const job *job, int64_t c, double mean, double var, double coef[3])
+{
+    const pcnn_site *site = job->site;
+    pcnn_real_put(job->dtype, site->out[1].data, c, mean);
+    pcnn_real_put(job->dtype, site->out[2].data, c, var);
+    coef[0] = pcnn_real_get(&site->out[1], c, 0);
+    coef[1] = pcnn_real_get(&site->in[1], c, 1) / sqrt(pcnn_real_get(&site->out[2], c, 0) + job->eps);
+    coef[2] = pcnn_real_get(&site->in[2], c, 0);
+}
+
+static void
+forward_finish(const void *context, int64_t c)
+{
+    const job *job = context;
+    const pcnn_channels *view = &job->view;
+    const double count = view->count > 0 ? (double)view->count : 1;
+    double mean = 0, squares = 0, coef[3];
+    for (int64_t k = 0; k < view->chunks; k++)
+        mean += *pcnn_channels_partials(view, job->site->work, k, c);
+    mean /= count;
+    for (int64_t k = 0; k < view->chunks; k++) {
+        const double *sums = pcnn_channels_partials(view, job->site->work, k, c);
+        double n = (double)pcnn_channels_chunk(view, k, c).count;
+        /* The kernel's centre: the chunk's mean, rounded to real. */
+        double centre = job->dtype == PCNN_F32 ? (double)(float)(sums[0] / n) : sums[0] / n;
+        double shift = centre - mean;
+        squares += sums[view->C] + 2 * shift * (sums[0] - n * centre) + n * shift * shift;
+    }
+    store_statistics(job, c, mean, squares > 0 || isnan(squares) ? squares / count : 0, coef);
+    void *coefficients = pcnn_channels_coefficients(view, job->site->work, c);
+    for (int i = 0; i < 3; i++)
+        pcnn_real_put(job->dtype, coefficients, i * view->C, coef[i]);
+}
+
+static void
+forward_apply(const void *context, int64_t k, int64_t c)
+{
+    const job *job = context;
+    const pcnn_channels *view = &job->view;
+    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
+    const void *coef = pcnn_channels_coefficients(view, job->site->work, c);
+    const void *x = at(&job->site->in[0], chunk.offset);
+    void *y = at(&job->site->out[0], chunk.offset);
+    if (view->columns)
+        job->kernels->batch_norm_column_apply(x, y, chunk.n, view->C, coef);
+    else
+        job->kernels->batch_norm_row_apply(x, y, chunk.n, chunk.lanes, view->C, coef);
+}
+
+static pcnn_status
+run_forward(const pcnn_site *site)
+{
+    job job = make_job(site, 0);
+    pcnn_channel_passes passes = {forward_sums, forward_finish, forward_apply, bytes_of(&job) / 2};
+    pcnn_channels_run(&job.view, &passes, &job);
+    return PCNN_OK;
+}
+
+static void
+reference_task(void *context, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const job *job = context;
+    const pcnn_channels *view = &job->view;
+    const void *x = job->site->in[0].data;
+    for (int64_t c = begin; c < end; c++) {
+        double statistics[2], coef[3];
+        job->kernels->batch_norm_reference_statistics(x, view->outer, view->C, view->inner, c,
+                                                      statistics);
+        store_statistics(job, c, statistics[0], statistics[1], coef);
+        job->kernels->batch_norm_reference_apply(x, job->site->out[0].data, view->outer, view->C,
+                                                 view->inner, c, coef);
+    }
+}
+
+static pcnn_status
+run_reference(const pcnn_site *site)
+{
+    job job = make_job(site, 0);
+    pcnn_parallel(job.view.C, 1, bytes_of(&job), reference_task, &job);
+    return PCNN_OK;
+}
+
+static int
+axis_of(const pcnn_site *site, int x)
+{
+    return pcnn_norm_axis(site->attrs, &site->in[x].type);
+}
+
+static const char *
+refuse_n16(const pcnn_site *site)
+{
+    return pcnn_channels_refuse_n16(&site->in[0], axis_of(site, 0));
+}
+
+static const char *
+refuse_rows(const pcnn_site *site)
+{
+    return pcnn_channels_refuse_rows(&site->in[0], axis_of(site, 0));
+}
+
+static const char *
+refuse_columns(const pcnn_site *site)
+{
+    return pcnn_channels_refuse_columns(&site->in[0], axis_of(site, 0));
+}
+
+static int64_t
+workspace(const pcnn_site *site)
+{
+    return workspace_for(site, 0);
+}
+
+static const pcnn_impl impls[] = {
+    {"n16", 1, 1, 1, refuse_n16, workspace, run_forward},
+    {"rows", 0, 0, 1, refuse_rows, workspace, run_forward},
+    {"columns", 0, 0, 1, refuse_columns, workspace, run_forward},
+    {"reference", 0, 0, 1, NULL, NULL, run_reference},
+    {.name = NULL},
+};
+
+static pcnn_status
+gradient(pcnn_grad *grad)
+{
+    pcnn_value *x = grad->in[0], *gamma = grad->in[1], *beta = grad->in[2];
+    pcnn_value *mean = grad->out[1], *var = grad->out[2];
+    bool wants_gamma = gamma && grad->wanted[1], wants_beta = beta && grad->wanted[2];
+    if (!grad->wanted[0] && !wants_gamma && !wants_beta)
+        return PCNN_OK;
+
+    /* Only the statistics were used: y's gradient is zero. */
+    pcnn_value *zero = NULL, *results[3];
+    if (!grad->dout[0])
+        PCNN_TRY(PCNN_EMIT(grad, &zero, sub, NULL, x, x));
+    pcnn_value *dy = zero ? zero : grad->dout[0];
+    pcnn_status status = PCNN_EMIT(grad, results, batch_norm_grad, grad->attrs, dy, x, mean, var,
+                                   gamma, grad->dout[1], grad->dout[2]);
+    if (zero)
+        pcnn_value_release(zero);
+    if (status != PCNN_OK)
+        return status;
+    const bool wanted[3] = {grad->wanted[0], wants_gamma, wants_beta};
+    for (int i = 0; i < 3; i++) {
+        if (wanted[i])
+            grad->din[i] = results[i];
+        else
+            pcnn_value_release(results[i]);
+    }
+    return PCNN_OK;
+}
+
+const pcnn_op pcnn_op_batch_norm = {
+    .name = "batch_norm",
+    .doc = "y = (x - mean) / sqrt(var + eps) * gamma + beta, with this batch's mean and var.\n"
+           "\n"
+           "x of 2 to 5 dimensions, C channels at `axis`; gamma[C] and beta[C] may be absent\n"
+           "(1 and 0) -> y like x, mean[C], var[C] (biased: divided by the number of elements).\n"
+           "Raises ShapeError when gamma or beta do not have one number a channel, ValueError for\n"
+           "a negative or non-finite eps. Ioffe, Szegedy: Batch normalization, 2015.",
+    .n_in = 3,
+    .params = {{"x", false}, {"gamma", true}, {"beta", true}},
+    .n_out = 3,
+    .out_names = {"y", "mean", "var"},
+    .attrs = pcnn_norm_attr_list,
+    .attrs_size = sizeof(pcnn_norm_attrs),
+    .saves_in = 1 | 2,
+    .saves_out = 2 | 4,
+    .infer = infer,
+    .gradient = gradient,
+    .impls = impls,
+};
+
+/* ---- gradient: in dy, x, mean, var, gamma, dmean, dvar; out dx, dgamma, dbeta ----
+ *
+ * With r = 1 / sqrt(var + eps), n elements a channel, sums over the channel:
+ *   dbeta = sum dy,  dgamma = r * sum dy (x - mean),
+ *   dx = gamma r (dy - dbeta / n - (x - mean) r dgamma / n) + dmean / n + dvar 2 (x - mean) / n,
+ * which is a dy + b (x - mean) + c: the coefficients are mean, a, b, c. */
+
+static pcnn_status
+infer_grad(const pcnn_call *call, pcnn_type *out)
+{
+    out[0] = call->in[1];
+    out[1] = out[2] = call->in[2];
+    return PCNN_OK;
+}
+
+static void
+grad_sums(const void *context, int64_t k, int64_t c)
+{
+    const job *job = context;
+    const pcnn_channels *view = &job->view;
+    const pcnn_site *site = job->site;
+    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
+    double *sums = pcnn_channels_partials(view, site->work, k, c);
+    const void *dy = at(&site->in[0], chunk.offset), *x = at(&site->in[1], chunk.offset);
+    const void *mean = at(&site->in[2], c * (int64_t)view->itemsize);
+    if (view->columns)
+        job->kernels->batch_norm_column_grad_sums(dy, x, chunk.n, view->C, mean, sums);
+    else
+        job->kernels->batch_norm_row_grad_sums(dy, x, chunk.n, chunk.lanes, view->C, mean, sums);
+}
+
+/* From sum dy and sum dy (x - mean) of channel c: stores dgamma and dbeta, fills coef. */
+static void
+grad_coefficients(const job *job, int64_t c, double sum, double product, double coef[4])
+{
+    const pcnn_site *site = job->site;
+    double count = job->view.count > 0 ? (double)job->view.count : 1;
+    double r = 1 / sqrt(pcnn_real_get(&site->in[3], c, 0) + job->eps);
+    double dmean = pcnn_real_get(&site->in[5], c, 0), dvar = pcnn_real_get(&site->in[6], c, 0);
+    coef[0] = pcnn_real_get(&site->in[2], c, 0);
+    coef[1] = pcnn_real_get(&site->in[4], c, 1) * r;
+    coef[2] = (2 * dvar - coef[1] * r * r * product) / count;
+    coef[3] = (dmean - coef[1] * sum) / count;
+    pcnn_real_put(job->dtype, site->out[1].data, c, product * r);
+    pcnn_real_put(job->dtype, site->out[2].data, c, sum);
+}
+
+static void
+grad_finish(const void *context, int64_t c)
+{
+    const job *job = context;
+    const pcnn_channels *view = &job->view;
+    double sum = 0, product = 0, coef[4];
+    for (int64_t k = 0; k < view->chunks; k++) {
+        const double *sums = pcnn_channels_partials(view, job->site->work, k, c);
+        sum += sums[0];
+        product += sums[view->C];
+    }
+    grad_coefficients(job, c, sum, product, coef);
+    void *coefficients = pcnn_channels_coefficients(view, job->site->work, c);
+    for (int i = 0; i < 4; i++)
+        pcnn_real_put(job->dtype, coefficients, i * view->C, coef[i]);
+}
+
+static void
+grad_apply(const void *context, int64_t k, int64_t c)
+{
+    const job *job = context;
+    const pcnn_channels *view = &job->view;
+    const pcnn_site *site = job->site;
+    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
+    const void *coef = pcnn_channels_coefficients(view, site->work, c);
+    const void *dy = at(&site->in[0], chunk.offset), *x = at(&site->in[1], chunk.offset);
+    void *dx = at(&site->out[0], chunk.offset);
+    if (view->columns)
+        job->kernels->batch_norm_column_grad_apply(dy, x, dx, chunk.n, view->C, coef);
+    else
+        job->kernels->batch_norm_row_grad_apply(dy, x, dx, chunk.n, chunk.lanes, view->C, coef);
+}
+
+static pcnn_status
+run_grad(const pcnn_site *site)
+{
+    job job = make_job(site, 1);
+    pcnn_channel_passes passes = {grad_sums, grad_finish, grad_apply, bytes_of(&job)};
+    pcnn_channels_run(&job.view, &passes, &job);
+    return PCNN_OK;
+}
+
+static void
+grad_reference_task(void *context, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const job *job = context;
+    const pcnn_channels *view = &job->view;
+    const pcnn_site *site = job->site;
+    const void *dy = site->in[0].data, *x = site->in[1].data;
+    for (int64_t c = begin; c < end; c++) {
+        double sums[2], coef[4], mean = pcnn_real_get(&site->in[2], c, 0);
+        job->kernels->batch_norm_reference_grad_sums(dy, x, view->outer, view->C, view->inner, c,
+                                                     mean, sums);
+        grad_coefficients(job, c, sums[0], sums[1], coef);
+        job->kernels->batch_norm_reference_grad_apply(dy, x, site->out[0].data, view->outer,
+                                                      view->C, view->inner, c, coef);
+    }
+}
+
+static pcnn_status
+run_grad_reference(const pcnn_site *site)
+{
+    job job = make_job(site, 1);
+    pcnn_parallel(job.view.C, 1, bytes_of(&job), grad_reference_task, &job);
+    return PCNN_OK;
+}
+
+static const char *
+refuse_grad_n16(const pcnn_site *site)
+{
+    return pcnn_channels_refuse_n16(&site->in[1], axis_of(site, 1));
+}
+
+static const char *
+refuse_grad_rows(const pcnn_site *site)
+{
+    return pcnn_channels_refuse_rows(&site->in[1], axis_of(site, 1));
+}
+
+static const char *
+refuse_grad_columns(const pcnn_site *site)
+{
+    return pcnn_channels_refuse_columns(&site->in[1], axis_of(site, 1));
+}
+
+static int64_t
+workspace_grad(const pcnn_site *site)
+{
+    return workspace_for(site, 1);
+}
+
+/* A channel's sums are made before its first element is overwritten: dx may lie on dy or x. */
+static const pcnn_impl grad_impls[] = {
+    {"n16", 3, 1, 3, refuse_grad_n16, workspace_grad, run_grad},
+    {"rows", 0, 0, 3, refuse_grad_rows, workspace_grad, run_grad},
+    {"columns", 0, 0, 3, refuse_grad_columns, workspace_grad, run_grad},
+    {"reference", 0, 0, 3, NULL, NULL, run_grad_reference},
+    {.name = NULL},
+};
+
+const pcnn_op pcnn_op_batch_norm_grad = {
+    .name = "batch_norm_grad",
+    .doc = "dx, dgamma and dbeta of batch_norm; dmean and dvar are gradients of its statistics.",
+    .n_in = 7,
+    .params = {{"dy", false},
+               {"x", false},
+               {"mean", false},
+               {"var", false},
+               {"gamma", true},
+               {"dmean", true},
+               {"dvar", true}},
+    .n_out = 3,
+    .out_names = {"dx", "dgamma", "dbeta"},
+    .attrs = pcnn_norm_attr_list,
+    .attrs_size = sizeof(pcnn_norm_attrs),
+    .flags = PCNN_OP_INTERNAL,
+    .infer = infer_grad,
+    .impls = grad_impls,
+};

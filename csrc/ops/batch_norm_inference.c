@@ -1,0 +1,409 @@
+/* batch_norm_inference: y = (x - mean) / sqrt(var + eps) * gamma + beta, with given statistics.
+ *
+ * mean and var are inputs (running statistics), of one number a channel. Backward needs x, mean,
+ * var and gamma; gradients of mean and var are made too when somebody wants them. */
+#include <math.h>
+
+#include "core/parallel.h"
+#include "ops/channels.h"
+
+typedef struct {
+    const pcnn_site *site;
+    const pcnn_kernels *kernels;
+    pcnn_channels view;
+    pcnn_dtype dtype;
+    double eps;
+} job;
+
+static job
+make_job(const pcnn_site *site, int x)
+{
+    const pcnn_norm_attrs *attrs = site->attrs;
+    const pcnn_tensor *tensor = &site->in[x];
+    job job = {.site = site, .dtype = tensor->type.dtype, .eps = attrs->eps};
+    job.kernels = pcnn_kernels_for(job.dtype);
+    job.view = pcnn_channels_view(tensor, pcnn_norm_axis(attrs, &tensor->type));
+    return job;
+}
+
+static void *
+at(const pcnn_tensor *tensor, int64_t offset)
+{
+    return (char *)tensor->data + offset;
+}
+
+static double
+bytes_of(const job *job)
+{
+    return (double)job->view.count * (double)job->view.C * (double)job->view.itemsize;
+}
+
+static int64_t
+workspace_for(const pcnn_site *site, int x)
+{
+    job job = make_job(site, x);
+    return pcnn_channels_workspace(&job.view);
+}
+
+static int
+axis_of(const pcnn_site *site, int x)
+{
+    return pcnn_norm_axis(site->attrs, &site->in[x].type);
+}
+
+static void
+store_coefficients(const job *job, int64_t c, int n, const double *coef)
+{
+    void *coefficients = pcnn_channels_coefficients(&job->view, job->site->work, c);
+    for (int i = 0; i < n; i++)
+        pcnn_real_put(job->dtype, coefficients, i * job->view.C, coef[i]);
+}
+
+/* y = (x - coef[0]) * coef[1] + coef[2] over one chunk: forward with x, backward with dy. */
+static void
+affine(const job *job, int64_t k, int64_t c)
+{
+    const pcnn_channels *view = &job->view;
+    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
+    const void *coef = pcnn_channels_coefficients(view, job->site->work, c);
+    const void *source = at(&job->site->in[0], chunk.offset);
+    void *target = at(&job->site->out[0], chunk.offset);
+    if (view->columns)
+        job->kernels->batch_norm_column_apply(source, target, chunk.n, view->C, coef);
+    else
+        job->kernels->batch_norm_row_apply(source, target, chunk.n, chunk.lanes, view->C, coef);
+}
+
+static void
+apply(const void *context, int64_t k, int64_t c)
+{
+    affine(context, k, c);
+}
+
+/* ---- forward: in x, mean, var, gamma, beta ---- */
+
+static pcnn_status
+infer(const pcnn_call *call, pcnn_type *out)
+{
+    int64_t C;
+    PCNN_TRY(pcnn_norm_check(call, 1, &C));
+    out[0] = call->in[0];
+    return PCNN_OK;
+}
+
+static void
+forward_coefficients(const job *job, int64_t c, double coef[3])
+{
+    const pcnn_tensor *in = job->site->in;
+    coef[0] = pcnn_real_get(&in[1], c, 0);
+    coef[1] = pcnn_real_get(&in[3], c, 1) / sqrt(pcnn_real_get(&in[2], c, 0) + job->eps);
+    coef[2] = pcnn_real_get(&in[4], c, 0);
+}
+
+static void
+forward_finish(const void *context, int64_t c)
+{
+    double coef[3];
+    forward_coefficients(context, c, coef);
+    store_coefficients(context, c, 3, coef);
+}
+
+static pcnn_status
+run_forward(const pcnn_site *site)
+{
+    job job = make_job(site, 0);
+    pcnn_channel_passes passes = {NULL, forward_finish, apply, bytes_of(&job) * 0.4};
+    pcnn_channels_run(&job.view, &passes, &job);
+    return PCNN_OK;
+}
+
+static void
+reference_task(void *context, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const job *job = context;
+    const pcnn_channels *view = &job->view;
+    for (int64_t c = begin; c < end; c++) {
+        double coef[3];
+        forward_coefficients(job, c, coef);
+        job->kernels->batch_norm_reference_apply(job->site->in[0].data, job->site->out[0].data,
+                                                 view->outer, view->C, view->inner, c, coef);
+    }
+}
+
+static pcnn_status
+run_reference(const pcnn_site *site)
+{
+    job job = make_job(site, 0);
+    pcnn_parallel(job.view.C, 1, bytes_of(&job), reference_task, &job);
+    return PCNN_OK;
+}
+
+static const char *
+refuse_n16(const pcnn_site *site)
+{
+    return pcnn_channels_refuse_n16(&site->in[0], axis_of(site, 0));
+}
+
+static const char *
+refuse_rows(const pcnn_site *site)
+{
+    return pcnn_channels_refuse_rows(&site->in[0], axis_of(site, 0));
+}
+
+static const char *
+refuse_columns(const pcnn_site *site)
+{
+    return pcnn_channels_refuse_columns(&site->in[0], axis_of(site, 0));
+}
+
+static int64_t
+workspace(const pcnn_site *site)
+{
+    return workspace_for(site, 0);
+}
+
+static const pcnn_impl impls[] = {
+    {"n16", 1, 1, 1, refuse_n16, workspace, run_forward},
+    {"rows", 0, 0, 1, refuse_rows, workspace, run_forward},
+    {"columns", 0, 0, 1, refuse_columns, workspace, run_forward},
+    {"reference", 0, 0, 1, NULL, NULL, run_reference},
+    {.name = NULL},
+};
+
+static pcnn_status
+gradient(pcnn_grad *grad)
+{
+    pcnn_value *x = grad->in[0], *mean = grad->in[1], *var = grad->in[2], *gamma = grad->in[3];
+    bool wants_statistics = grad->wanted[1] || grad->wanted[2];
+    bool wants_gamma = gamma && grad->wanted[3], wants_beta = grad->in[4] && grad->wanted[4];
+    if (!grad->wanted[0] && !wants_statistics && !wants_gamma && !wants_beta)
+        return PCNN_OK;
+    pcnn_value *results[3], *statistics[2];
+    PCNN_TRY(PCNN_EMIT(grad, results, batch_norm_inference_grad, grad->attrs, grad->dout[0], x,
+                       mean, var, gamma));
+    pcnn_status status = PCNN_OK;
+    if (wants_statistics)
+        status = PCNN_EMIT(grad, statistics, batch_norm_inference_grad_statistics, grad->attrs,
+                           results[1], results[2], var, gamma);
+    if (wants_statistics && status == PCNN_OK)
+        for (int i = 0; i < 2; i++) {
+            if (grad->wanted[1 + i])
+                grad->din[1 + i] = statistics[i];
+            else
+                pcnn_value_release(statistics[i]);
+        }
+    const int input[3] = {0, 3, 4};
+    const bool wanted[3] = {grad->wanted[0], wants_gamma, wants_beta};
+    for (int i = 0; i < 3; i++) {
+        if (wanted[i] && status == PCNN_OK)
+            grad->din[input[i]] = results[i];
+        else
+            pcnn_value_release(results[i]);
+    }
+    return status;
+}
+
+const pcnn_op pcnn_op_batch_norm_inference = {
+    .name = "batch_norm_inference",
+    .doc = "y = (x - mean) / sqrt(var + eps) * gamma + beta, with given mean and var.\n"
+           "\n"
+           "x of 2 to 5 dimensions, C channels at `axis`; mean[C], var[C]; gamma[C] and beta[C]\n"
+           "may be absent (1 and 0) -> y like x.\n"
+           "Raises ShapeError when an input does not have one number a channel, ValueError for a\n"
+           "negative or non-finite eps.",
+    .n_in = 5,
+    .params = {{"x", false}, {"mean", false}, {"var", false}, {"gamma", true}, {"beta", true}},
+    .n_out = 1,
+    .out_names = {"y"},
+    .attrs = pcnn_norm_attr_list,
+    .attrs_size = sizeof(pcnn_norm_attrs),
+    .saves_in = 1 | 2 | 4 | 8,
+    .infer = infer,
+    .gradient = gradient,
+    .impls = impls,
+};
+
+/* ---- gradient: in dy, x, mean, var, gamma; out dx, dgamma, dbeta ----
+ *
+ * With r = 1 / sqrt(var + eps): dx = gamma r dy, dgamma = r sum dy (x - mean), dbeta = sum dy. */
+
+static pcnn_status
+infer_grad(const pcnn_call *call, pcnn_type *out)
+{
+    out[0] = call->in[1];
+    out[1] = out[2] = call->in[2];
+    return PCNN_OK;
+}
+
+static void
+grad_sums(const void *context, int64_t k, int64_t c)
+{
+    const job *job = context;
+    const pcnn_channels *view = &job->view;
+    const pcnn_site *site = job->site;
+    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
+    double *sums = pcnn_channels_partials(view, site->work, k, c);
+    const void *dy = at(&site->in[0], chunk.offset), *x = at(&site->in[1], chunk.offset);
+    const void *mean = at(&site->in[2], c * (int64_t)view->itemsize);
+    if (view->columns)
+        job->kernels->batch_norm_column_grad_sums(dy, x, chunk.n, view->C, mean, sums);
+    else
+        job->kernels->batch_norm_row_grad_sums(dy, x, chunk.n, chunk.lanes, view->C, mean, sums);
+}
+
+/* Stores dgamma and dbeta; fills the coefficients of dx = (dy - 0) * coef[1] + 0. */
+static void
+grad_coefficients(const job *job, int64_t c, double sum, double product, double coef[3])
+{
+    const pcnn_site *site = job->site;
+    double r = 1 / sqrt(pcnn_real_get(&site->in[3], c, 0) + job->eps);
+    coef[0] = coef[2] = 0;
+    coef[1] = pcnn_real_get(&site->in[4], c, 1) * r;
+    pcnn_real_put(job->dtype, site->out[1].data, c, product * r);
+    pcnn_real_put(job->dtype, site->out[2].data, c, sum);
+}
+
+static void
+grad_finish(const void *context, int64_t c)
+{
+    const job *job = context;
+    const pcnn_channels *view = &job->view;
+    double sum = 0, product = 0, coef[3];
+    for (int64_t k = 0; k < view->chunks; k++) {
+        const double *sums = pcnn_channels_partials(view, job->site->work, k, c);
+        sum += sums[0];
+        product += sums[view->C];
+    }
+    grad_coefficients(job, c, sum, product, coef);
+    store_coefficients(job, c, 3, coef);
+}
+
+static pcnn_status
+run_grad(const pcnn_site *site)
+{
+    job job = make_job(site, 1);
+    pcnn_channel_passes passes = {grad_sums, grad_finish, apply, bytes_of(&job) * 0.8};
+    pcnn_channels_run(&job.view, &passes, &job);
+    return PCNN_OK;
+}
+
+static void
+grad_reference_task(void *context, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const job *job = context;
+    const pcnn_channels *view = &job->view;
+    const pcnn_site *site = job->site;
+    const void *dy = site->in[0].data;
+    for (int64_t c = begin; c < end; c++) {
+        double sums[2], coef[3], mean = pcnn_real_get(&site->in[2], c, 0);
+        job->kernels->batch_norm_reference_grad_sums(dy, site->in[1].data, view->outer, view->C,
+                                                     view->inner, c, mean, sums);
+        grad_coefficients(job, c, sums[0], sums[1], coef);
+        job->kernels->batch_norm_reference_apply(dy, site->out[0].data, view->outer, view->C,
+                                                 view->inner, c, coef);
+    }
+}
+
+static pcnn_status
+run_grad_reference(const pcnn_site *site)
+{
+    job job = make_job(site, 1);
+    pcnn_parallel(job.view.C, 1, bytes_of(&job), grad_reference_task, &job);
+    return PCNN_OK;
+}
+
+static const char *
+refuse_grad_n16(const pcnn_site *site)
+{
+    return pcnn_channels_refuse_n16(&site->in[1], axis_of(site, 1));
+}
+
+static const char *
+refuse_grad_rows(const pcnn_site *site)
+{
+    return pcnn_channels_refuse_rows(&site->in[1], axis_of(site, 1));
+}
+
+static const char *
+refuse_grad_columns(const pcnn_site *site)
+{
+    return pcnn_channels_refuse_columns(&site->in[1], axis_of(site, 1));
+}
+
+static int64_t
+workspace_grad(const pcnn_site *site)
+{
+    return workspace_for(site, 1);
+}
+
+/* A channel's sums are made before its first element is overwritten: dx may lie on dy or x. */
+static const pcnn_impl grad_impls[] = {
+    {"n16", 3, 1, 3, refuse_grad_n16, workspace_grad, run_grad},
+    {"rows", 0, 0, 3, refuse_grad_rows, workspace_grad, run_grad},
+    {"columns", 0, 0, 3, refuse_grad_columns, workspace_grad, run_grad},
+    {"reference", 0, 0, 3, NULL, NULL, run_grad_reference},
+    {.name = NULL},
+};
+
+const pcnn_op pcnn_op_batch_norm_inference_grad = {
+    .name = "batch_norm_inference_grad",
+    .doc = "dx, dgamma and dbeta of batch_norm_inference.",
+    .n_in = 5,
+    .params = {{"dy", false}, {"x", false}, {"mean", false}, {"var", false}, {"gamma", true}},
+    .n_out = 3,
+    .out_names = {"dx", "dgamma", "dbeta"},
+    .attrs = pcnn_norm_attr_list,
+    .attrs_size = sizeof(pcnn_norm_attrs),
+    .flags = PCNN_OP_INTERNAL,
+    .infer = infer_grad,
+    .impls = grad_impls,
+};
+
+/* ---- gradients of the statistics, from those of gamma and beta ----
+ *
+ * dmean = -gamma r dbeta, dvar = -gamma r^2 dgamma / 2. In dgamma, dbeta, var, gamma. */
+
+static pcnn_status
+infer_statistics(const pcnn_call *call, pcnn_type *out)
+{
+    out[0] = out[1] = call->in[0];
+    return PCNN_OK;
+}
+
+static pcnn_status
+run_statistics(const pcnn_site *site)
+{
+    const pcnn_norm_attrs *attrs = site->attrs;
+    const pcnn_tensor *in = site->in;
+    const int64_t C = in[0].type.shape[0];
+    const pcnn_dtype dtype = in[0].type.dtype;
+    for (int64_t c = 0; c < C; c++) {
+        double gamma = pcnn_real_get(&in[3], c, 1);
+        double r = 1 / sqrt(pcnn_real_get(&in[2], c, 0) + attrs->eps);
+        double dgamma = pcnn_real_get(&in[0], c, 0), dbeta = pcnn_real_get(&in[1], c, 0);
+        pcnn_real_put(dtype, site->out[0].data, c, -gamma * r * dbeta);
+        pcnn_real_put(dtype, site->out[1].data, c, -0.5 * gamma * r * r * dgamma);
+    }
+    return PCNN_OK;
+}
+
+static const pcnn_impl statistics_impls[] = {
+    {.name = "reference", .run = run_statistics},
+    {.name = NULL},
+};
+
+const pcnn_op pcnn_op_batch_norm_inference_grad_statistics = {
+    .name = "batch_norm_inference_grad_statistics",
+    .doc = "dmean and dvar of batch_norm_inference.",
+    .n_in = 4,
+    .params = {{"dgamma", false}, {"dbeta", false}, {"var", false}, {"gamma", true}},
+    .n_out = 2,
+    .out_names = {"dmean", "dvar"},
+    .attrs = pcnn_norm_attr_list,
+    .attrs_size = sizeof(pcnn_norm_attrs),
+    .flags = PCNN_OP_INTERNAL,
+    .infer = infer_statistics,
+    .impls = statistics_impls,
+};

@@ -1,0 +1,188 @@
+/* conv2d_dw: the gradients of conv2d's weights and bias,
+ *
+ *     dw[oc][c][i][j] = sum over n, oh, ow of dy[n][oc][oh][ow] x[n][c][oh*SH-PT+i][ow*SW-PL+j]
+ *     db[oc] = sum over n, oh, ow of dy[n][oc][oh][ow]
+ *
+ * Work is cut into tiles of channels of dy, groups of parts (channels of x and taps) and, where that
+ * gives too few items, ranges of blocks, whose partial sums are added in order afterwards. All of it
+ * depends on shapes only. db has no elements unless the attribute `bias` asks for it.
+ * Has no gradient of its own. */
+#include "core/parallel.h"
+#include "isa/kernels.h"
+#include "ops/conv2d.h"
+
+static pcnn_conv2d_geometry
+forward_of(const pcnn_site *site)
+{
+    const pcnn_conv2d_dw_attrs *attrs = site->attrs;
+    return pcnn_conv2d_geometry_of(&site->in[0].type, &site->out[0].type, &attrs->stride,
+                                   &attrs->padding);
+}
+
+static pcnn_status
+infer(const pcnn_call *call, pcnn_type *out)
+{
+    const pcnn_conv2d_dw_attrs *attrs = call->attrs;
+    const pcnn_type *x = &call->in[0], *dy = &call->in[1];
+    int64_t expected[2];
+    PCNN_TRY(pcnn_expect_float(call, 0));
+    PCNN_TRY(pcnn_expect_rank(call, 0, 4));
+    PCNN_TRY(pcnn_expect_rank(call, 1, 4));
+    PCNN_TRY(pcnn_expect_same_dtype(call, 0, 1));
+    PCNN_TRY(pcnn_conv2d_output("conv2d_dw", &x->shape[2], attrs->kernel.at, &attrs->stride,
+                                &attrs->padding, expected));
+    if (dy->shape[0] != x->shape[0] || dy->shape[2] != expected[0] || dy->shape[3] != expected[1]) {
+        char text[PCNN_SHAPE_TEXT];
+        return pcnn_fail(PCNN_ERR_SHAPE,
+                         "conv2d_dw: dy must have shape (%lld, OC, %lld, %lld), got %s",
+                         (long long)x->shape[0], (long long)expected[0], (long long)expected[1],
+                         pcnn_shape_text(dy, text));
+    }
+    out[0] = (pcnn_type){
+        .dtype = x->dtype, .ndim = 4,
+        .shape = {dy->shape[1], x->shape[1], attrs->kernel.at[0], attrs->kernel.at[1]}};
+    out[1] = (pcnn_type){.dtype = x->dtype, .ndim = 1,
+                         .shape = {attrs->bias ? dy->shape[1] : 0}};
+    return PCNN_OK;
+}
+
+/* ---- N16 ---- */
+
+enum { MIN_ITEMS = 32 };
+
+typedef struct {
+    const pcnn_site *site;
+    const pcnn_kernels *kernels;
+    pcnn_conv2d_geometry g;
+    bool bias;
+    int64_t N, blocks, size;        /* size: bytes of a real */
+    int64_t tiles, groups, ranges;  /* the items */
+    int64_t weights, biases;        /* elements of dw and db */
+    double flops;
+} job;
+
+static job
+job_of(const pcnn_site *site)
+{
+    const pcnn_conv2d_dw_attrs *attrs = site->attrs;
+    job job = {.site = site, .g = forward_of(site), .bias = attrs->bias != 0};
+    const pcnn_dtype dtype = site->in[0].type.dtype;
+    job.kernels = pcnn_kernels_for(dtype);
+    job.size = (int64_t)pcnn_dtype_size(dtype);
+    job.N = site->in[0].type.shape[0];
+    job.blocks = (job.N + PCNN_BLOCK - 1) / PCNN_BLOCK;
+    job.weights = pcnn_type_size(&site->out[0].type);
+    job.biases = pcnn_type_size(&site->out[1].type);
+    job.tiles = job.kernels->conv2d_dw_tiles(&job.g);
+    job.groups = job.kernels->conv2d_dw_groups(&job.g);
+    job.flops =
+        2.0 * (double)job.weights * (double)(job.g.OH * job.g.OW * job.blocks * PCNN_BLOCK);
+
+    /* Ranges of blocks: for enough items, each worth its start (clearing and adding up totals). */
+    const double worthwhile = 1e6;
+    const int64_t items = job.tiles * job.groups;
+    job.ranges = 1;
+    while (job.ranges * items < MIN_ITEMS && job.ranges < job.blocks &&
+           job.flops >= worthwhile * (double)(items * (job.ranges + 1)))
+        job.ranges++;
+    return job;
+}
+
+static int64_t
+workspace_n16(const pcnn_site *site)
+{
+    const job job = job_of(site);
+    return job.ranges > 1 ? job.ranges * (job.weights + job.biases) * job.size : 0;
+}
+
+/* Workspace: dw of every range, then db of every range. */
+static void
+run_items(void *context, int64_t begin, int64_t end, int worker)
+{
+    const job *job = context;
+    const pcnn_conv2d_geometry *g = &job->g;
+    const pcnn_site *site = job->site;
+    (void)worker;
+    for (int64_t item = begin; item < end; item++) {
+        const int64_t range = item / (job->tiles * job->groups);
+        const int64_t tile = item / job->groups % job->tiles, group = item % job->groups;
+        const int64_t block = pcnn_tile_begin(job->blocks, job->ranges, range);
+        const int64_t blocks = pcnn_tile_begin(job->blocks, job->ranges, range + 1) - block;
+        const int64_t x_block = g->C * g->H * g->W * PCNN_BLOCK * job->size;
+        const int64_t dy_block = g->OC * g->OH * g->OW * PCNN_BLOCK * job->size;
+        char *dw = site->out[0].data, *db = site->out[1].data;
+        if (job->ranges > 1) {
+            dw = (char *)site->work + range * job->weights * job->size;
+            db = (char *)site->work +
+                 (job->ranges * job->weights + range * job->biases) * job->size;
+        }
+        job->kernels->conv2d_dw_n16(g, (const char *)site->in[0].data + block * x_block,
+                                    (const char *)site->in[1].data + block * dy_block, dw,
+                                    job->bias && group == 0 ? db : NULL, blocks, tile, group,
+                                    job->groups);
+    }
+}
+
+static pcnn_status
+run_n16(const pcnn_site *site)
+{
+    job job = job_of(site);
+    const double rate = site->in[0].type.dtype == PCNN_F64 ? 25 : 50;
+    pcnn_parallel(job.ranges * job.tiles * job.groups, 1, job.flops / rate, run_items, &job);
+    if (job.ranges > 1) {
+        job.kernels->sum_parts(site->work, job.ranges, job.weights, job.weights,
+                               site->out[0].data);
+        job.kernels->sum_parts((const char *)site->work + job.ranges * job.weights * job.size,
+                               job.ranges, job.biases, job.biases, site->out[1].data);
+    }
+    return PCNN_OK;
+}
+
+/* ---- reference ---- */
+
+static pcnn_status
+run_reference(const pcnn_site *site)
+{
+    const pcnn_conv2d_geometry g = forward_of(site);
+    const pcnn_kernels *kernels = pcnn_kernels_for(site->in[0].type.dtype);
+    const int64_t N = site->in[0].type.shape[0];
+    kernels->conv2d_dw_reference(&g, site->in[0].data, site->in[1].data, site->out[0].data, N);
+    if (((const pcnn_conv2d_dw_attrs *)site->attrs)->bias)
+        kernels->conv2d_db(&g, site->in[1].data, site->out[1].data, N);
+    return PCNN_OK;
+}
+
+static const pcnn_attr attrs[] = {
+    PCNN_ATTR(pcnn_conv2d_dw_attrs, stride, PCNN_ATTR_INTS, "(1, 1)"),
+    PCNN_ATTR(pcnn_conv2d_dw_attrs, padding, PCNN_ATTR_INTS, "(0, 0, 0, 0)"),
+    PCNN_ATTR(pcnn_conv2d_dw_attrs, kernel, PCNN_ATTR_INTS, NULL),
+    PCNN_ATTR(pcnn_conv2d_dw_attrs, bias, PCNN_ATTR_BOOL, "True"),
+    {NULL, PCNN_ATTR_INT, 0, NULL, NULL},
+};
+
+static const pcnn_impl impls[] = {
+    {.name = "n16", .n16_in = 1 | 2, .workspace = workspace_n16, .run = run_n16},
+    {.name = "im2col",
+     .refuse = pcnn_conv2d_dw_im2col_refuse,
+     .workspace = pcnn_conv2d_dw_im2col_workspace,
+     .run = pcnn_conv2d_dw_im2col},
+    {.name = "reference", .run = run_reference},
+    {.name = NULL},
+};
+
+const pcnn_op pcnn_op_conv2d_dw = {
+    .name = "conv2d_dw",
+    .doc = "The gradients of conv2d with respect to w and b.\n"
+           "\n"
+           "x [N, C, H, W], dy [N, OC, OH, OW] -> dw [OC, C, KH, KW], db [OC] ([0] without bias);\n"
+           "kernel = (KH, KW).",
+    .n_in = 2,
+    .params = {{"x", false}, {"dy", false}},
+    .n_out = 2,
+    .out_names = {"dw", "db"},
+    .attrs = attrs,
+    .attrs_size = sizeof(pcnn_conv2d_dw_attrs),
+    .flags = PCNN_OP_INTERNAL,
+    .infer = infer,
+    .impls = impls,
+};

@@ -1,0 +1,81 @@
+/* Runs the N16 kernel of conv2d.kernel.c over blocks of images, bands of rows and tiles of
+ * channels. Every item writes outputs of its own, each summed in one order: nothing to combine. */
+#include "core/parallel.h"
+#include "isa/kernels.h"
+#include "ops/conv2d.h"
+
+enum {
+    BAND_BYTES = 131072, /* of x under a band: it and a tile's weights share the second-level cache */
+    MIN_ITEMS = 32,      /* enough to keep eight threads evenly busy */
+};
+
+typedef struct {
+    const pcnn_kernels *kernels;
+    const pcnn_conv2d_geometry *g;
+    int64_t N, size; /* bytes of a real */
+    int64_t tiles, groups, bands;
+    const char *x, *w, *b;
+    char *y, *packed;
+} job;
+
+int64_t
+pcnn_conv2d_packed_bytes(pcnn_dtype dtype, const pcnn_conv2d_geometry *g)
+{
+    return g->OC * g->C * g->KH * g->KW * (int64_t)pcnn_dtype_size(dtype);
+}
+
+static void
+pack_tiles(void *context, int64_t begin, int64_t end, int worker)
+{
+    const job *job = context;
+    (void)worker;
+    job->kernels->conv2d_pack(job->g, job->w, job->packed, begin, end);
+}
+
+static void
+run_items(void *context, int64_t begin, int64_t end, int worker)
+{
+    const job *job = context;
+    const pcnn_conv2d_geometry *g = job->g;
+    (void)worker;
+    for (int64_t item = begin; item < end; item++) {
+        const int64_t block = item / (job->bands * job->groups);
+        const int64_t band = item / job->groups % job->bands, group = item % job->groups;
+        const int64_t images = job->N - block * PCNN_BLOCK;
+        const int64_t x_block = g->C * g->H * g->W * PCNN_BLOCK * job->size;
+        const int64_t y_block = g->OC * g->y_channel * PCNN_BLOCK * job->size;
+        job->kernels->conv2d_n16(g, job->x + block * x_block, job->packed, job->b,
+                                 job->y + block * y_block,
+                                 pcnn_tile_begin(job->tiles, job->groups, group),
+                                 pcnn_tile_begin(job->tiles, job->groups, group + 1),
+                                 pcnn_tile_begin(g->OH, job->bands, band),
+                                 pcnn_tile_begin(g->OH, job->bands, band + 1),
+                                 images < PCNN_BLOCK ? images : PCNN_BLOCK);
+    }
+}
+
+void
+pcnn_conv2d_n16_run(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, const void *x,
+                    const void *w, const void *b, void *y, void *packed)
+{
+    const int64_t blocks = (N + PCNN_BLOCK - 1) / PCNN_BLOCK;
+    if (blocks * g->OC * g->OH * g->OW == 0)
+        return;
+    job job = {.kernels = pcnn_kernels_for(dtype), .g = g, .N = N,
+               .size = (int64_t)pcnn_dtype_size(dtype), .x = x, .w = w, .b = b, .y = y,
+               .packed = packed};
+    job.tiles = pcnn_tiles(g->OC, job.kernels->conv2d_channels());
+
+    const double weights = (double)g->OC * (double)g->C * (double)(g->KH * g->KW);
+    pcnn_parallel(job.tiles, 1, weights, pack_tiles, &job);
+
+    const int64_t row_bytes = g->C * g->W * PCNN_BLOCK * job.size;
+    int64_t rows = (row_bytes ? BAND_BYTES / row_bytes - g->KH : g->OH) / g->SH + 1;
+    job.bands = pcnn_tiles(g->OH, rows < 1 ? 1 : rows > g->OH ? g->OH : rows);
+    job.groups = pcnn_tiles(MIN_ITEMS, blocks * job.bands);
+    if (job.groups > job.tiles)
+        job.groups = job.tiles;
+    const double flops = 2.0 * weights * (double)(g->OH * g->OW * blocks * PCNN_BLOCK);
+    pcnn_parallel(blocks * job.bands * job.groups, 1, flops / (dtype == PCNN_F64 ? 25 : 50),
+                  run_items, &job);
+}

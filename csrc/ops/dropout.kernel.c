@@ -1,0 +1,286 @@
+/* Dropout: y = keep ? x * scale : 0, with the vector form of Philox4x32-10 (core/random.h).
+ *
+ * A vector of 64-bit lanes holds one 32-bit word of the state each, in its low half: the 32x32->64
+ * multiply that every instruction set has reads just the low half, so what the high half holds is
+ * never cleaned up between rounds. The lanes are sixteen images in layout N16 (four consecutive
+ * positions use the four words), and consecutive groups of four positions in plain layout. */
+#include "core/random.h"
+#include "isa/kernels.h"
+#include "isa/vec.h"
+#include "ops/dropout.h"
+#include "ops/quad.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+typedef uint64_t wide __attribute__((vector_size(VEC_BYTES)));
+enum { WIDE = VEC_BYTES / 8, ROUNDS = 10 };
+
+/* The low halves of a times m < 2^32. */
+ALWAYS_INLINE wide
+multiply(wide a, wide m)
+{
+#if defined(PCNN_ISA_AVX512)
+    return (wide)_mm512_mul_epu32((__m512i)a, (__m512i)m);
+#elif defined(PCNN_ISA_AVX2)
+    return (wide)_mm256_mul_epu32((__m256i)a, (__m256i)m);
+#elif defined(__SSE2__)
+    return (wide)_mm_mul_epu32((__m128i)a, (__m128i)m);
+#else
+    return (a & 0xFFFFFFFFu) * m;
+#endif
+}
+
+ALWAYS_INLINE wide
+spread(uint32_t word)
+{
+    return (uint64_t)word - (wide){0};
+}
+
+/* first, first + step, first + 2 step, ... modulo 2^32 */
+ALWAYS_INLINE wide
+ramp(uint32_t first, uint32_t step)
+{
+    uint64_t lane[WIDE];
+    wide result;
+    for (uint32_t l = 0; l < WIDE; l++)
+        lane[l] = first + l * step;
+    memcpy(&result, lane, sizeof result);
+    return result;
+}
+
+typedef struct {
+    wide key[ROUNDS][2];
+} schedule;
+
+ALWAYS_INLINE void
+make_schedule(const pcnn_dropout *d, schedule *s)
+{
+    for (int r = 0; r < ROUNDS; r++) {
+        s->key[r][0] = spread(d->key[0] + (uint32_t)r * 0x9E3779B9u);
+        s->key[r][1] = spread(d->key[1] + (uint32_t)r * 0xBB67AE85u);
+    }
+}
+
+/* Two states side by side, so that one's multiplications hide the other's latency. The low halves
+ * of the results are the words. */
+ALWAYS_INLINE void
+philox_pair(wide a[4], wide b[4], const schedule *s, int first_round)
+{
+    const wide m0 = spread(0xD2511F53u), m1 = spread(0xCD9E8D57u);
+    UNROLL for (int r = first_round; r < ROUNDS; r++)
+    {
+        wide a0 = multiply(a[0], m0), a1 = multiply(a[2], m1);
+        wide b0 = multiply(b[0], m0), b1 = multiply(b[2], m1);
+        a[0] = (a1 >> 32) ^ a[1] ^ s->key[r][0];
+        b[0] = (b1 >> 32) ^ b[1] ^ s->key[r][0];
+        a[2] = (a0 >> 32) ^ a[3] ^ s->key[r][1];
+        b[2] = (b0 >> 32) ^ b[3] ^ s->key[r][1];
+        a[1] = a1, a[3] = a0, b[1] = b1, b[3] = b0;
+    }
+}
+
+/* ---- N16: lanes are images ---- */
+
+/* For 2 * WIDE images, one word each: the masks of those that keep their element. In float the
+ * lanes of `a` are the even images and those of `b` the odd ones; in double `b`'s follow `a`'s. */
+enum { MASKS = 2 * WIDE / LANES };
+
+ALWAYS_INLINE void
+keep_masks(wide a, wide b, const pcnn_dropout *d, ivec mask[MASKS])
+{
+#if defined(PCNN_REAL_F64)
+    const ivec threshold = (int64_t)d->threshold - (ivec){0};
+    mask[0] = (ivec)(a & 0xFFFFFFFFu) >= threshold;
+    mask[1] = (ivec)(b & 0xFFFFFFFFu) >= threshold;
+#else
+    const uvec threshold = d->threshold - (uvec){0};
+    mask[0] = (ivec)((uvec)((a & 0xFFFFFFFFu) | (b << 32)) >= threshold);
+#endif
+}
+
+/* What the first two rounds give, as far as it depends on the images alone: of the counter
+ * (group, image, call, stream), only `group` changes from one draw to the next, and it meets the
+ * image in the third round. So half the work of the first rounds is done once a block. */
+typedef struct {
+    wide high[2], low[2]; /* of the second round's product of word 0, for a and b */
+} images_part;
+
+typedef struct {
+    uint32_t high1, low1; /* of the first round's product of word 2, `call` */
+} call_part;
+
+ALWAYS_INLINE call_part
+first_product_of_call(const pcnn_dropout *d)
+{
+    uint64_t product = (uint64_t)0xCD9E8D57u * d->call;
+    return (call_part){(uint32_t)(product >> 32), (uint32_t)product};
+}
+
+ALWAYS_INLINE images_part
+rounds_of_images(const pcnn_dropout *d, call_part call, uint32_t image, int q)
+{
+    const uint32_t first = image + (uint32_t)(q * 2 * WIDE), step = sizeof(real) == 8 ? 1 : 2;
+    const wide lanes[2] = {ramp(first, step), ramp(first + (step == 1 ? WIDE : 1), step)};
+    images_part part;
+    for (int i = 0; i < 2; i++) {
+        wide word0 = lanes[i] ^ spread(call.high1 ^ d->key[0]);
+        wide product = multiply(word0, spread(0xD2511F53u));
+        part.high[i] = product >> 32;
+        part.low[i] = product;
+    }
+    return part;
+}
+
+/* The states of pair q after two rounds, for one group of positions. */
+ALWAYS_INLINE void
+enter_group(const pcnn_dropout *d, call_part call, const images_part *part, uint32_t group,
+            wide a[4], wide b[4])
+{
+    uint64_t first = (uint64_t)0xD2511F53u * group;
+    uint32_t word2 = (uint32_t)(first >> 32) ^ d->stream ^ d->key[1]; /* after round 1 */
+    uint32_t word3 = (uint32_t)first;
+    uint64_t second = (uint64_t)0xCD9E8D57u * word2;
+    uint32_t key0 = d->key[0] + 0x9E3779B9u, key1 = d->key[1] + 0xBB67AE85u;
+    a[0] = b[0] = spread((uint32_t)(second >> 32) ^ call.low1 ^ key0);
+    a[1] = b[1] = spread((uint32_t)second);
+    wide tail = spread(word3 ^ key1);
+    a[2] = part->high[0] ^ tail;
+    b[2] = part->high[1] ^ tail;
+    a[3] = part->low[0];
+    b[3] = part->low[1];
+}
+
+enum { PAIRS = 16 / (2 * WIDE) };
+
+/* x[.][16] -> y[.][16] of the images from `image` on, positions first .. end-1; first % 4 == 0. */
+void
+PCNN_K(dropout_n16)(const void *dropout, const void *px, void *py, int64_t image, int64_t first,
+                    int64_t end)
+{
+    const pcnn_dropout *d = dropout;
+    const real *x = px;
+    real *y = py;
+    schedule s;
+    make_schedule(d, &s);
+    const call_part call = first_product_of_call(d);
+    const vec scale = vset((real)d->scale);
+    images_part part[PAIRS];
+    for (int q = 0; q < PAIRS; q++)
+        part[q] = rounds_of_images(d, call, (uint32_t)image, q);
+    for (int64_t p = first; p < end; p += 4)
+        for (int q = 0; q < PAIRS; q++) {
+            wide a[4], b[4];
+            enter_group(d, call, &part[q], (uint32_t)(p / 4), a, b);
+            philox_pair(a, b, &s, 2);
+            UNROLL for (int j = 0; j < 4; j++)
+            {
+                if (p + j >= end)
+                    break;
+                ivec mask[MASKS];
+                keep_masks(a[j], b[j], d, mask);
+                for (int m = 0; m < MASKS; m++) {
+                    int64_t at = (p + j) * 16 + q * 2 * WIDE + m * LANES;
+                    vstore(y + at, (vec)((ivec)(vload(x + at) * scale) & mask[m]));
+                }
+            }
+        }
+}
+
+/* Whole channels: x[.][inner][16], channels first .. end-1; first % 4 == 0. */
+void
+PCNN_K(dropout_channels_n16)(const void *dropout, const void *px, void *py, int64_t image,
+                             int64_t first, int64_t end, int64_t inner)
+{
+    const pcnn_dropout *d = dropout;
+    const real *x = px;
+    real *y = py;
+    schedule s;
+    make_schedule(d, &s);
+    const call_part call = first_product_of_call(d);
+    const vec scale = vset((real)d->scale);
+    for (int64_t c = first; c < end; c += 4)
+        for (int q = 0; q < PAIRS; q++) {
+            const images_part part = rounds_of_images(d, call, (uint32_t)image, q);
+            wide a[4], b[4];
+            enter_group(d, call, &part, (uint32_t)(c / 4), a, b);
+            philox_pair(a, b, &s, 2);
+            for (int j = 0; j < 4 && c + j < end; j++) {
+                ivec mask[MASKS];
+                keep_masks(a[j], b[j], d, mask);
+                for (int64_t i = (c + j) * inner; i < (c + j + 1) * inner; i++)
+                    for (int m = 0; m < MASKS; m++) {
+                        int64_t at = i * 16 + q * 2 * WIDE + m * LANES;
+                        vstore(y + at, (vec)((ivec)(vload(x + at) * scale) & mask[m]));
+                    }
+            }
+        }
+}
+
+/* ---- plain: lanes are groups of four positions ---- */
+
+enum { GROUPS = 2 * WIDE, DRAWN = 4 * GROUPS };
+
+/* The words of positions 4 * group .. 4 * group + DRAWN - 1 of an image. The lanes of one state
+ * are the even groups, those of the other the odd ones, so that both halves of 64 bits join. */
+ALWAYS_INLINE void
+draw_positions(const pcnn_dropout *d, const schedule *s, uint32_t image, uint32_t group,
+               uint32_t words[DRAWN])
+{
+    wide a[4] = {ramp(group, 2), spread(image), spread(d->call), spread(d->stream)};
+    wide b[4] = {ramp(group + 1, 2), a[1], a[2], a[3]};
+    philox_pair(a, b, s, 0);
+    uint32_t by_word[4][GROUPS];
+    for (int j = 0; j < 4; j++) {
+        wide joined = (a[j] & 0xFFFFFFFFu) | (b[j] << 32);
+        memcpy(by_word[j], &joined, sizeof joined);
+    }
+    for (int g = 0; g < GROUPS; g += 4) {
+        word_quad square[4];
+        for (int j = 0; j < 4; j++)
+            memcpy(&square[j], &by_word[j][g], sizeof square[j]);
+        transpose_words(square);
+        memcpy(words + 4 * g, square, sizeof square);
+    }
+}
+
+/* One image x[P] -> y[P], positions first .. end-1; first % 4 == 0. */
+void
+PCNN_K(dropout_rows)(const void *dropout, const void *px, void *py, int64_t image, int64_t first,
+                     int64_t end)
+{
+    const pcnn_dropout *d = dropout;
+    const real *x = px, scale = (real)d->scale;
+    real *y = py;
+    const uint32_t threshold = d->threshold;
+    schedule s;
+    make_schedule(d, &s);
+    for (int64_t p = first; p < end; p += DRAWN) {
+        uint32_t words[DRAWN];
+        draw_positions(d, &s, (uint32_t)image, (uint32_t)(p / 4), words);
+        int64_t n = end - p < DRAWN ? end - p : DRAWN;
+        for (int64_t i = 0; i < n; i++) {
+            real scaled = x[p + i] * scale;
+            y[p + i] = words[i] >= threshold ? scaled : 0;
+        }
+    }
+}
+
+/* ---- the reference, with the scalar Philox; `inner` elements share a position ---- */
+
+void
+PCNN_K(dropout_reference)(const void *dropout, const void *px, void *py, int64_t image,
+                          int64_t first, int64_t end, int64_t inner)
+{
+    const pcnn_dropout *d = dropout;
+    const real *x = px;
+    real *y = py;
+    for (int64_t p = first; p < end; p++) {
+        uint32_t counter[4] = {(uint32_t)(p / 4), (uint32_t)image, d->call, d->stream};
+        pcnn_philox(counter, d->key[0], d->key[1]);
+        bool keep = counter[p % 4] >= d->threshold;
+        for (int64_t i = p * inner; i < (p + 1) * inner; i++)
+            y[i] = keep ? x[i] * (real)d->scale : 0;
+    }
+}

@@ -1,0 +1,218 @@
+/* max_pool2d: y[n,c,i,j] = max over taps (u,v) of x[n,c, i*SH-PT+u, j*SW-PL+v].
+ *
+ * Taps in the padding do not take part. A NaN in a window makes its result NaN. The gradient of a
+ * window goes to its first maximum in row-major order, as in TensorFlow and PyTorch; it is found
+ * again from x and y, which is cheaper than keeping positions through the whole forward run.
+ * Not handled: dilation, ceil mode (pad at the bottom and right instead). */
+#include "core/parallel.h"
+#include "isa/kernels.h"
+#include "ops/pool2d.h"
+
+static const pcnn_attr attrs[] = {
+    PCNN_WINDOW2D_ATTRS(0),
+    {NULL, 0, 0, NULL, NULL},
+};
+
+typedef void (*forward_kernel)(const void *, const void *, void *, int64_t);
+typedef void (*gradient_kernel)(const void *, const void *, const void *, const void *, void *,
+                                int64_t);
+
+typedef struct {
+    pcnn_pool2d geometry;
+    forward_kernel forward;
+    gradient_kernel gradient;
+    const char *dy, *x, *y;
+    char *dx, *result;
+    int64_t x_bytes, y_bytes; /* of one map */
+} job;
+
+/* ---- forward ---- */
+
+static pcnn_status
+infer(const pcnn_call *call, pcnn_type *out)
+{
+    return pcnn_pool2d_infer(call, call->attrs, out);
+}
+
+static void
+fill_job(job *job, const pcnn_window2d *window, const pcnn_tensor *x, const pcnn_tensor *y)
+{
+    const int64_t *xs = x->type.shape, *ys = y->type.shape;
+    int64_t lane_bytes = (int64_t)pcnn_dtype_size(x->type.dtype);
+    if (x->layout == PCNN_N16)
+        lane_bytes *= PCNN_BLOCK;
+    pcnn_pool2d_geometry(window, xs[2], xs[3], ys[2], ys[3], &job->geometry);
+    job->x_bytes = xs[2] * xs[3] * lane_bytes;
+    job->y_bytes = ys[2] * ys[3] * lane_bytes;
+    job->x = x->data;
+}
+
+/* About five bytes a nanosecond, and a tap or two. */
+static double
+cost_of(const job *job, int64_t maps)
+{
+    const pcnn_pool2d *g = &job->geometry;
+    double taps = (double)(g->KH * g->KW) / 4.0;
+    return (double)maps * ((double)job->x_bytes + (double)job->y_bytes * taps) / 5.0;
+}
+
+static void
+forward_task(void *context, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const job *job = context;
+    job->forward(&job->geometry, job->x + begin * job->x_bytes, job->result + begin * job->y_bytes,
+                 end - begin);
+}
+
+static pcnn_status
+run_forward(const pcnn_site *site, forward_kernel kernel)
+{
+    job job = {.forward = kernel, .result = site->out[0].data};
+    fill_job(&job, site->attrs, &site->in[0], &site->out[0]);
+    int64_t maps = pcnn_pool2d_maps(&site->in[0]);
+    pcnn_parallel(maps, 1, cost_of(&job, maps), forward_task, &job);
+    return PCNN_OK;
+}
+
+static const pcnn_kernels *
+kernels(const pcnn_site *site)
+{
+    return pcnn_kernels_for(site->in[0].type.dtype);
+}
+
+static const char *
+refuse_other_than_2x2(const pcnn_site *site)
+{
+    return pcnn_pool2d_is_2x2(site->attrs) ? NULL : "the window is not 2x2 with stride 2, unpadded";
+}
+
+static pcnn_status
+run_2x2(const pcnn_site *site)
+{
+    return run_forward(site, kernels(site)->max_pool2d_2x2);
+}
+
+static pcnn_status
+run_n16(const pcnn_site *site)
+{
+    return run_forward(site, kernels(site)->max_pool2d_n16);
+}
+
+static pcnn_status
+run_plain(const pcnn_site *site)
+{
+    return run_forward(site, kernels(site)->max_pool2d_plain);
+}
+
+static const pcnn_impl impls[] = {
+    {.name = "n16_2x2", .n16_in = 1, .n16_out = 1, .refuse = refuse_other_than_2x2, .run = run_2x2},
+    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_n16},
+    {.name = "reference", .run = run_plain},
+    {.name = NULL},
+};
+
+static pcnn_status
+gradient(pcnn_grad *grad)
+{
+    if (!grad->wanted[0])
+        return PCNN_OK;
+    return PCNN_EMIT(grad, &grad->din[0], max_pool2d_grad, grad->attrs, grad->dout[0], grad->in[0],
+                     grad->out[0]);
+}
+
+const pcnn_op pcnn_op_max_pool2d = {
+    .name = "max_pool2d",
+    .doc = "y[n,c,i,j] = the maximum of x[n,c] over the window at (i, j).\n"
+           "\n"
+           "x[N,C,H,W] -> y[N,C,OH,OW], OH = (H + top + bottom - KH) // SH + 1, OW likewise.\n"
+           "kernel is (KH, KW), stride (SH, SW) or None for the kernel, padding (top, bottom,\n"
+           "left, right), each smaller than the kernel; padding never wins. NaN wins always. The\n"
+           "gradient goes to the first maximum in row-major order.\n"
+           "Raises ShapeError when the kernel is larger than the padded input.",
+    .n_in = 1,
+    .params = {{"x", false}},
+    .n_out = 1,
+    .out_names = {"y"},
+    .attrs = attrs,
+    .attrs_size = sizeof(pcnn_window2d),
+    .saves_in = 1,
+    .saves_out = 1,
+    .infer = infer,
+    .gradient = gradient,
+    .impls = impls,
+};
+
+/* ---- gradient: dx = the gradients dy of all windows whose first maximum is here ---- */
+
+static pcnn_status
+infer_grad(const pcnn_call *call, pcnn_type *out)
+{
+    *out = call->in[1];
+    return PCNN_OK;
+}
+
+static void
+gradient_task(void *context, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const job *job = context;
+    job->gradient(&job->geometry, job->dy + begin * job->y_bytes, job->x + begin * job->x_bytes,
+                  job->y + begin * job->y_bytes, job->dx + begin * job->x_bytes, end - begin);
+}
+
+static pcnn_status
+run_gradient(const pcnn_site *site, gradient_kernel kernel)
+{
+    job job = {.gradient = kernel,
+               .dy = site->in[0].data,
+               .y = site->in[2].data,
+               .dx = site->out[0].data};
+    fill_job(&job, site->attrs, &site->in[1], &site->in[2]);
+    int64_t maps = pcnn_pool2d_maps(&site->in[1]);
+    pcnn_parallel(maps, 1, 2.0 * cost_of(&job, maps), gradient_task, &job);
+    return PCNN_OK;
+}
+
+static pcnn_status
+run_grad_2x2(const pcnn_site *site)
+{
+    return run_gradient(site, kernels(site)->max_pool2d_grad_2x2);
+}
+
+static pcnn_status
+run_grad_n16(const pcnn_site *site)
+{
+    return run_gradient(site, kernels(site)->max_pool2d_grad_n16);
+}
+
+static pcnn_status
+run_grad_plain(const pcnn_site *site)
+{
+    return run_gradient(site, kernels(site)->max_pool2d_grad_plain);
+}
+
+static const pcnn_impl grad_impls[] = {
+    {.name = "n16_2x2",
+     .n16_in = 7,
+     .n16_out = 1,
+     .refuse = refuse_other_than_2x2,
+     .run = run_grad_2x2},
+    {.name = "n16", .n16_in = 7, .n16_out = 1, .run = run_grad_n16},
+    {.name = "reference", .run = run_grad_plain},
+    {.name = NULL},
+};
+
+const pcnn_op pcnn_op_max_pool2d_grad = {
+    .name = "max_pool2d_grad",
+    .doc = "dx of max_pool2d from dy, x and y.",
+    .n_in = 3,
+    .params = {{"dy", false}, {"x", false}, {"y", false}},
+    .n_out = 1,
+    .out_names = {"dx"},
+    .attrs = attrs,
+    .attrs_size = sizeof(pcnn_window2d),
+    .flags = PCNN_OP_INTERNAL,
+    .infer = infer_grad,
+    .impls = grad_impls,
+};

@@ -1,0 +1,27 @@
+/* What the optimiser steps share. */
+#ifndef PCNN_OPS_OPTIMIZER_H
+#define PCNN_OPS_OPTIMIZER_H
+
+#include "ops/op.h"
+
+enum { PCNN_STYLE_KERAS = 0, PCNN_STYLE_TORCH, PCNN_STEP_CHUNK = 16384 };
+
+typedef struct {
+    int64_t nesterov;
+    int64_t style;
+    int64_t first; /* torch: the momentum buffer is not filled yet */
+} pcnn_sgd_attrs;
+
+typedef struct {
+    int64_t style;
+} pcnn_adam_attrs;
+
+extern const char *const pcnn_style_choices[];
+
+/* The first `state` + 1 inputs but for grad (1) are like param: float, of its shape and dtype. */
+pcnn_status pcnn_infer_step(const pcnn_call *call, int last_state, int hyper, int64_t numbers);
+
+/* Brings what an effect overwrites to where its output lies; usually it is there already. */
+void pcnn_take_over(const pcnn_tensor *from, const pcnn_tensor *to);
+
+#endif

@@ -1,0 +1,120 @@
+/* Checks and geometry of pooling windows. */
+#include "ops/pool2d.h"
+
+/* Far above any sensible window, and small enough that sums and products stay in range. */
+static const int64_t largest = INT32_MAX;
+
+/* Brings a pair (or one int for both) into a and b. */
+static pcnn_status
+read_pair(const pcnn_call *call, const char *name, const pcnn_ints *pair, int64_t *a, int64_t *b)
+{
+    if (pair->n != 1 && pair->n != 2)
+        return pcnn_fail(PCNN_ERR_VALUE, "%s: %s must be one int or two (height, width), got %lld",
+                         call->op->name, name, (long long)pair->n);
+    *a = pair->at[0];
+    *b = pair->at[pair->n - 1];
+    if (*a < 1 || *b < 1 || *a > largest || *b > largest)
+        return pcnn_fail(PCNN_ERR_VALUE, "%s: %s must be positive and below 2^31, got (%lld, %lld)",
+                         call->op->name, name, (long long)*a, (long long)*b);
+    return PCNN_OK;
+}
+
+static void
+fill_geometry(const pcnn_window2d *window, pcnn_pool2d *geometry)
+{
+    const pcnn_ints *kernel = &window->kernel, *padding = &window->padding;
+    const pcnn_ints *stride = window->stride.n > 0 ? &window->stride : kernel;
+    geometry->KH = kernel->at[0];
+    geometry->KW = kernel->at[kernel->n - 1];
+    geometry->SH = stride->at[0];
+    geometry->SW = stride->at[stride->n - 1];
+    geometry->PT = padding->n > 0 ? padding->at[0] : 0;
+    geometry->PL = padding->n == 4 ? padding->at[2] : geometry->PT;
+}
+
+pcnn_status
+pcnn_pool2d_check(const pcnn_call *call, const pcnn_window2d *window, const pcnn_type *x,
+                  pcnn_pool2d *geometry)
+{
+    const char *op = call->op->name;
+    char text[PCNN_SHAPE_TEXT];
+    int64_t KH = 0, KW = 0, SH = 0, SW = 0;
+    PCNN_TRY(read_pair(call, "kernel", &window->kernel, &KH, &KW));
+    if (window->stride.n >= 0)
+        PCNN_TRY(read_pair(call, "stride", &window->stride, &SH, &SW));
+
+    const pcnn_ints *padding = &window->padding;
+    if (padding->n != 1 && padding->n != 4)
+        return pcnn_fail(PCNN_ERR_VALUE,
+                         "%s: padding must be one int or four (top, bottom, left, right), got %lld",
+                         op, (long long)padding->n);
+    int64_t pad[4];
+    for (int i = 0; i < 4; i++) {
+        pad[i] = padding->at[padding->n == 1 ? 0 : i];
+        int64_t kernel = i < 2 ? KH : KW;
+        if (pad[i] < 0 || pad[i] >= kernel)
+            return pcnn_fail(PCNN_ERR_VALUE,
+                             "%s: padding must not be negative and must be smaller than the "
+                             "kernel, %lldx%lld, got %lld (a window of padding alone has no value)",
+                             op, (long long)KH, (long long)KW, (long long)pad[i]);
+    }
+    int64_t H = x->shape[2], W = x->shape[3];
+    int64_t padded_h = H + pad[0] + pad[1], padded_w = W + pad[2] + pad[3];
+    if (H < 1 || W < 1 || KH > padded_h || KW > padded_w)
+        return pcnn_fail(PCNN_ERR_SHAPE,
+                         "%s: kernel %lldx%lld is larger than the padded input %lldx%lld "
+                         "(x has shape %s)",
+                         op, (long long)KH, (long long)KW, (long long)padded_h,
+                         (long long)padded_w, pcnn_shape_text(x, text));
+    fill_geometry(window, geometry);
+    geometry->H = H;
+    geometry->W = W;
+    geometry->OH = (padded_h - KH) / geometry->SH + 1;
+    geometry->OW = (padded_w - KW) / geometry->SW + 1;
+    geometry->count_include_pad = false;
+    return PCNN_OK;
+}
+
+void
+pcnn_pool2d_geometry(const pcnn_window2d *window, int64_t H, int64_t W, int64_t OH, int64_t OW,
+                     pcnn_pool2d *geometry)
+{
+    fill_geometry(window, geometry);
+    geometry->H = H;
+    geometry->W = W;
+    geometry->OH = OH;
+    geometry->OW = OW;
+    geometry->count_include_pad = false;
+}
+
+pcnn_status
+pcnn_pool2d_infer(const pcnn_call *call, const pcnn_window2d *window, pcnn_type *out)
+{
+    pcnn_pool2d geometry;
+    PCNN_TRY(pcnn_expect_float(call, 0));
+    PCNN_TRY(pcnn_expect_rank(call, 0, 4));
+    PCNN_TRY(pcnn_pool2d_check(call, window, &call->in[0], &geometry));
+    *out = call->in[0];
+    out->shape[2] = geometry.OH;
+    out->shape[3] = geometry.OW;
+    return PCNN_OK;
+}
+
+bool
+pcnn_pool2d_is_2x2(const pcnn_window2d *window)
+{
+    pcnn_pool2d g;
+    fill_geometry(window, &g);
+    for (int64_t i = 0; i < window->padding.n; i++)
+        if (window->padding.at[i])
+            return false;
+    return g.KH == 2 && g.KW == 2 && g.SH == 2 && g.SW == 2;
+}
+
+int64_t
+pcnn_pool2d_maps(const pcnn_tensor *x)
+{
+    const int64_t *shape = x->type.shape;
+    int64_t N = x->layout == PCNN_N16 ? (shape[0] + PCNN_BLOCK - 1) / PCNN_BLOCK : shape[0];
+    return N * shape[1];
+}

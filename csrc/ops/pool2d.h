@@ -1,0 +1,56 @@
+/* What max_pool2d and avg_pool2d share: the window's attributes and the geometry made of them. */
+#ifndef PCNN_OPS_POOL2D_H
+#define PCNN_OPS_POOL2D_H
+
+#include "ops/op.h"
+
+/* The attributes as the user gave them: kernel (KH, KW) or one int for both; stride likewise,
+ * None = kernel; padding (top, bottom, left, right) or one int for all sides. */
+typedef struct {
+    pcnn_ints kernel, stride, padding;
+} pcnn_window2d;
+
+/* The three attributes, for the list of an op whose struct holds a pcnn_window2d at offset `at`. */
+#define PCNN_WINDOW2D_ATTRS(at)                                                                    \
+    {"kernel", PCNN_ATTR_INTS, (at) + offsetof(pcnn_window2d, kernel), NULL, NULL},                \
+        {"stride", PCNN_ATTR_INTS, (at) + offsetof(pcnn_window2d, stride), "None", NULL},          \
+    {                                                                                              \
+        "padding", PCNN_ATTR_INTS, (at) + offsetof(pcnn_window2d, padding), "(0, 0, 0, 0)", NULL   \
+    }
+
+/* Pooling of maps x[H,W] -> y[OH,OW]. Output (i, j) sees the taps (u, v), u < KH and v < KW, at
+ * x[i*SH - PT + u][j*SW - PL + v] that lie inside x; there is always at least one. */
+typedef struct {
+    int64_t H, W, OH, OW;
+    int64_t KH, KW, SH, SW, PT, PL;
+    bool count_include_pad; /* avg_pool2d: divide by KH*KW at the borders too */
+} pcnn_pool2d;
+
+/* Checks the window against an input of shape N,C,H,W and fills `geometry`. */
+pcnn_status pcnn_pool2d_check(const pcnn_call *call, const pcnn_window2d *window,
+                              const pcnn_type *x, pcnn_pool2d *geometry);
+
+/* The geometry of a call that has been checked. */
+void pcnn_pool2d_geometry(const pcnn_window2d *window, int64_t H, int64_t W, int64_t OH, int64_t OW,
+                          pcnn_pool2d *geometry);
+
+/* The type of y for an x of shape N,C,H,W: all of infer. */
+pcnn_status pcnn_pool2d_infer(const pcnn_call *call, const pcnn_window2d *window, pcnn_type *out);
+
+/* Whether 2x2 windows lie side by side, without padding: the case that has kernels of its own. */
+bool pcnn_pool2d_is_2x2(const pcnn_window2d *window);
+
+/* How many maps a value of shape N,C,H,W holds in its layout (blocks of maps in N16). */
+int64_t pcnn_pool2d_maps(const pcnn_tensor *x);
+
+/* The bounds of the taps that lie inside x, for output row (or column) i: first <= u < end. */
+static inline void
+pcnn_pool2d_taps(int64_t i, int64_t stride, int64_t pad, int64_t kernel, int64_t extent,
+                 int64_t *origin, int64_t *first, int64_t *end)
+{
+    *origin = i * stride - pad;
+    *first = *origin < 0 ? -*origin : 0;
+    *end = extent - *origin < kernel ? extent - *origin : kernel;
+}
+
+#endif

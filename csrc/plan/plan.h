@@ -1,0 +1,106 @@
+/* A plan: the executable form of a piece of graph.
+ *
+ * A *program* (nodes on numbered values) is imported from a trace, then the passes work on it in
+ * order: dead code, fuse, layout (which also chooses implementations), memory. What is left is a
+ * list of steps whose operands lie in the arena, in the caller's external memory, or in output
+ * buffers. Plans are cached by the structure they were made from (cache.h). */
+#ifndef PCNN_PLAN_PLAN_H
+#define PCNN_PLAN_PLAN_H
+
+#include "graph/graph.h"
+
+typedef struct {
+    pcnn_type type;
+    pcnn_layout layout;
+    int32_t external; /* index of the caller's memory it lives in, or -1 */
+    int32_t output;   /* index of the output buffer it lives in, or -1 */
+    int32_t root;     /* the value whose arena memory it shares (itself if none) */
+    int32_t copy;     /* the same value in the other layout, or -1 */
+    int32_t producer; /* node, or -1 */
+    int32_t first, last; /* live range in steps; for roots: of all that share it */
+    int64_t offset;      /* of a root, in the arena */
+} pcnn_pvalue;
+
+typedef struct {
+    const pcnn_op *op;
+    void *attrs; /* owned */
+    int32_t n_in, n_out;
+    int32_t *in; /* owned; -1: absent */
+    int32_t out[PCNN_MAX_OUT];
+    const pcnn_impl *impl;
+    const char *label;  /* what fuse made of it, for the profile */
+    int64_t work_bytes, work_offset;
+    bool effect, dead;
+    double ns;          /* time spent, while profiling */
+    int64_t runs;
+} pcnn_pnode;
+
+typedef struct {
+    pcnn_pvalue *values;
+    int32_t n_values, cap_values;
+    pcnn_pnode *nodes;
+    int32_t n_nodes, cap_nodes;
+    int32_t n_externals, n_outputs;
+} pcnn_program;
+
+typedef struct pcnn_plan {
+    int64_t refs;
+    pcnn_program program; /* nodes in order of execution */
+    pcnn_tensor *tensors; /* operands of all steps, inputs then outputs of each */
+    int64_t n_tensors;
+    int64_t arena_bytes;
+    int64_t runs;
+    /* cache */
+    void *key;
+    size_t key_bytes;
+    uint64_t hash;
+    struct pcnn_plan *chain, *newer, *older;
+} pcnn_plan;
+
+/* ---- building programs ---- */
+
+int32_t pcnn_program_value(pcnn_program *program, const pcnn_type *type); /* -1: no memory */
+/* Appends a node; attrs are copied. Returns its index or -1. */
+int32_t pcnn_program_node(pcnn_program *program, const pcnn_op *op, const void *attrs,
+                          const int32_t *in, int32_t n_in, const int32_t *out);
+void pcnn_program_free(pcnn_program *program);
+/* Finds an attribute by name; NULL where the op has none of it. */
+const pcnn_attr *pcnn_op_attr(const pcnn_op *op, const char *name);
+
+/* ---- passes, one file each ---- */
+
+pcnn_status pcnn_pass_dead(pcnn_program *program);
+pcnn_status pcnn_pass_fuse(pcnn_program *program);
+pcnn_status pcnn_pass_layout(pcnn_program *program);
+pcnn_status pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes);
+
+/* ---- plans ---- */
+
+/* Runs the passes over `program` (taken over) and makes a plan of it; NULL on failure. */
+pcnn_plan *pcnn_plan_make(pcnn_program *program);
+void pcnn_plan_unref(pcnn_plan *plan);
+
+/* Runs all steps. The caller holds the run lock (core/parallel.h) and no interpreter lock. */
+pcnn_status pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs);
+
+int64_t pcnn_arena_bytes(void);
+int64_t pcnn_arena_guard_errors(void);
+void pcnn_arena_trim(void);
+
+/* ---- options: part of what a plan depends on; changing one clears the cache ---- */
+
+typedef struct {
+    bool fuse;
+    bool n16;
+    int min_n16_batch;
+    bool profile;
+} pcnn_options;
+
+extern pcnn_options pcnn_plan_options;
+
+/* Tests and PYCNN_CONV: `op` takes the implementation of this name wherever it accepts, and
+ * fails to plan where it refuses. NULL implementation: back to the ordered choice. */
+pcnn_status pcnn_force_impl(const char *op, const char *impl);
+const char *pcnn_forced_impl(const pcnn_op *op);
+
+#endif

@@ -1,0 +1,228 @@
+/* Making a plan of a program, and running it.
+ *
+ * All plans share one arena, as large as the largest wants: runs are serialised by the run lock,
+ * and what must outlive a run has memory of its own. It is touched once and kept. */
+#include "plan/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+enum { ARENA_ALIGN = 1 << 21, GUARD = 64 };
+
+static char *arena;
+static int64_t arena_size;
+static int64_t guard_errors;
+
+static pcnn_status
+need_arena(int64_t bytes)
+{
+    if (bytes <= arena_size)
+        return PCNN_OK;
+    void *memory;
+    free(arena);
+    arena = NULL;
+    arena_size = 0;
+    int64_t rounded = (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
+    if (posix_memalign(&memory, ARENA_ALIGN, (size_t)rounded) != 0)
+        return pcnn_fail(PCNN_ERR_MEMORY, "cannot allocate an arena of %lld bytes",
+                         (long long)rounded);
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    (void)madvise(memory, (size_t)rounded, MADV_HUGEPAGE);
+#endif
+    arena = memory;
+    arena_size = rounded;
+    return PCNN_OK;
+}
+
+int64_t
+pcnn_arena_bytes(void)
+{
+    return arena_size;
+}
+
+int64_t
+pcnn_arena_guard_errors(void)
+{
+    return guard_errors;
+}
+
+void
+pcnn_arena_trim(void)
+{
+    free(arena);
+    arena = NULL;
+    arena_size = 0;
+}
+
+/* ---- making ---- */
+
+static void
+plan_free(pcnn_plan *plan)
+{
+    pcnn_program_free(&plan->program);
+    free(plan->tensors);
+    free(plan->key);
+    free(plan);
+}
+
+void
+pcnn_plan_unref(pcnn_plan *plan)
+{
+    if (plan != NULL && --plan->refs == 0)
+        plan_free(plan);
+}
+
+pcnn_plan *
+pcnn_plan_make(pcnn_program *program)
+{
+    pcnn_plan *plan = calloc(1, sizeof *plan);
+    if (plan == NULL) {
+        pcnn_program_free(program);
+        (void)pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
+        return NULL;
+    }
+    plan->refs = 1;
+    plan->program = *program;
+    memset(program, 0, sizeof *program);
+    pcnn_status status = pcnn_pass_dead(&plan->program);
+    if (status == PCNN_OK && pcnn_plan_options.fuse)
+        status = pcnn_pass_fuse(&plan->program);
+    if (status == PCNN_OK)
+        status = pcnn_pass_layout(&plan->program);
+    if (status == PCNN_OK)
+        status = pcnn_pass_memory(&plan->program, &plan->arena_bytes);
+    for (int32_t n = 0; n < plan->program.n_nodes; n++)
+        plan->n_tensors += plan->program.nodes[n].n_in + plan->program.nodes[n].n_out;
+    plan->tensors = calloc((size_t)plan->n_tensors + 1, sizeof *plan->tensors);
+    if (status == PCNN_OK && plan->tensors == NULL)
+        status = pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
+    if (status != PCNN_OK) {
+        plan_free(plan);
+        return NULL;
+    }
+    pcnn_tensor *tensor = plan->tensors;
+    for (int32_t n = 0; n < plan->program.n_nodes; n++) {
+        const pcnn_pnode *node = &plan->program.nodes[n];
+        for (int32_t k = 0; k < node->n_in + node->n_out; k++, tensor++) {
+            int32_t v = k < node->n_in ? node->in[k] : node->out[k - node->n_in];
+            tensor->type.ndim = -1;
+            if (v >= 0) {
+                tensor->type = plan->program.values[v].type;
+                tensor->layout = plan->program.values[v].layout;
+            }
+        }
+    }
+    return plan;
+}
+
+/* ---- running ---- */
+
+static void *
+address(const pcnn_pvalue *value, void *const *externals, void *const *outputs)
+{
+    if (value->output >= 0)
+        return outputs[value->output];
+    if (value->external >= 0)
+        return externals[value->external];
+    return arena + value->offset;
+}
+
+static void
+fill_addresses(pcnn_plan *plan, void *const *externals, void *const *outputs)
+{
+    pcnn_tensor *tensor = plan->tensors;
+    for (int32_t n = 0; n < plan->program.n_nodes; n++) {
+        const pcnn_pnode *node = &plan->program.nodes[n];
+        for (int32_t i = 0; i < node->n_in; i++, tensor++)
+            if (node->in[i] >= 0)
+                tensor->data = address(&plan->program.values[node->in[i]], externals, outputs);
+        for (int32_t o = 0; o < node->n_out; o++, tensor++)
+            tensor->data = address(&plan->program.values[node->out[o]], externals, outputs);
+    }
+}
+
+static double
+now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
+}
+
+/* With poison on, every step's outputs and workspace start as NaN patterns with guards behind. */
+static void
+poison_step(const pcnn_plan *plan, const pcnn_pnode *node)
+{
+    for (int32_t o = 0; o < node->n_out; o++) {
+        const pcnn_pvalue *value = &plan->program.values[node->out[o]];
+        if (value->external >= 0 || value->output >= 0)
+            continue;
+        int64_t bytes = pcnn_layout_bytes(&value->type, value->layout);
+        if (value->root == node->out[o])
+            memset(arena + value->offset, 0xFF, (size_t)bytes);
+        memset(arena + value->offset + bytes, 0xA5, GUARD);
+    }
+    if (node->work_bytes > 0) {
+        memset(arena + node->work_offset, 0xFF, (size_t)node->work_bytes);
+        memset(arena + node->work_offset + node->work_bytes, 0xA5, GUARD);
+    }
+}
+
+static void
+check_guard(const char *guard)
+{
+    for (int i = 0; i < GUARD; i++)
+        if ((unsigned char)guard[i] != 0xA5) {
+            guard_errors++;
+            return;
+        }
+}
+
+static void
+check_step(const pcnn_plan *plan, const pcnn_pnode *node)
+{
+    for (int32_t o = 0; o < node->n_out; o++) {
+        const pcnn_pvalue *value = &plan->program.values[node->out[o]];
+        if (value->external < 0 && value->output < 0)
+            check_guard(arena + value->offset + pcnn_layout_bytes(&value->type, value->layout));
+    }
+    if (node->work_bytes > 0)
+        check_guard(arena + node->work_offset + node->work_bytes);
+}
+
+pcnn_status
+pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs)
+{
+    bool poison = pcnn_storage_poison(), profile = pcnn_plan_options.profile;
+    PCNN_TRY(need_arena(plan->arena_bytes));
+    fill_addresses(plan, externals, outputs);
+    const pcnn_tensor *tensor = plan->tensors;
+    for (int32_t n = 0; n < plan->program.n_nodes; n++) {
+        pcnn_pnode *node = &plan->program.nodes[n];
+        const pcnn_site site = {.op = node->op,
+                                .attrs = node->attrs,
+                                .n_in = node->n_in,
+                                .n_out = node->n_out,
+                                .in = tensor,
+                                .out = tensor + node->n_in,
+                                .work = node->work_bytes > 0 ? arena + node->work_offset : NULL};
+        tensor += node->n_in + node->n_out;
+        if (poison)
+            poison_step(plan, node);
+        double start = profile ? now_ns() : 0;
+        PCNN_TRY(node->impl->run(&site));
+        if (profile) {
+            node->ns += now_ns() - start;
+            node->runs++;
+        }
+        if (poison)
+            check_step(plan, node);
+    }
+    plan->runs++;
+    return PCNN_OK;
+}

@@ -1,0 +1,491 @@
+/* `with capture() as tape:` records ops into a plan of its own, and Plan runs it. */
+#include "python/python.h"
+
+#include <string.h>
+
+#include "core/parallel.h"
+#include "plan/segment.h"
+
+/* ---- capture ---- */
+
+typedef struct {
+    PyObject_HEAD
+    pcnn_trace *trace;
+    bool entered;
+    PyObject *placeholders; /* list of Tensors */
+    /* Handles that effects rebound: (tensor, its value before). */
+    struct {
+        pcnn_py_tensor *tensor;
+        pcnn_value *value;
+    } *rebound;
+    Py_ssize_t n_rebound;
+} capture_object;
+
+static _Thread_local capture_object *active;
+
+int
+pcnn_py_capture_note(pcnn_py_tensor *tensor)
+{
+    if (active == NULL || tensor->value->symbolic)
+        return 0;
+    void *more = PyMem_Realloc(active->rebound,
+                               (size_t)(active->n_rebound + 1) * sizeof *active->rebound);
+    if (more == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    active->rebound = more;
+    active->rebound[active->n_rebound].tensor = (pcnn_py_tensor *)Py_NewRef((PyObject *)tensor);
+    active->rebound[active->n_rebound++].value = pcnn_value_ref(tensor->value);
+    return 0;
+}
+
+static PyObject *
+capture_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (PyTuple_GET_SIZE(args) != 0 || (kwargs && PyDict_GET_SIZE(kwargs) != 0)) {
+        PyErr_SetString(PyExc_TypeError, "capture() takes no arguments");
+        return NULL;
+    }
+    capture_object *self = (capture_object *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->trace = pcnn_trace_new_capture();
+    self->placeholders = PyList_New(0);
+    if (self->trace == NULL || self->placeholders == NULL) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    return (PyObject *)self;
+}
+
+static void
+restore_handles(capture_object *self)
+{
+    while (self->n_rebound > 0) {
+        pcnn_py_tensor *tensor = self->rebound[--self->n_rebound].tensor;
+        pcnn_py_tensor_rebind(tensor, self->rebound[self->n_rebound].value);
+        Py_DECREF(tensor);
+    }
+    PyMem_Free(self->rebound);
+    self->rebound = NULL;
+}
+
+static PyObject *
+capture_enter(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    capture_object *self = (capture_object *)object;
+    if (active != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "captures cannot be nested");
+        return NULL;
+    }
+    if (self->entered) {
+        PyErr_SetString(PyExc_RuntimeError, "a capture can be entered once");
+        return NULL;
+    }
+    self->entered = true;
+    active = self;
+    pcnn_trace_set_capture(self->trace);
+    return Py_NewRef(object);
+}
+
+static PyObject *
+capture_exit(PyObject *object, PyObject *args)
+{
+    (void)args;
+    capture_object *self = (capture_object *)object;
+    if (active == self) {
+        active = NULL;
+        pcnn_trace_set_capture(NULL);
+        restore_handles(self);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+capture_placeholder(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"shape", "dtype", "name", NULL};
+    capture_object *self = (capture_object *)object;
+    PyObject *shape, *dtype = NULL, *name = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO:placeholder", names, &shape, &dtype,
+                                     &name))
+        return NULL;
+    PyObject *items = PySequence_Fast(shape, "placeholder: shape must be a sequence of ints");
+    if (items == NULL)
+        return NULL;
+    Py_ssize_t ndim = PySequence_Fast_GET_SIZE(items);
+    int kind = pcnn_py_parse_dtype(dtype, PCNN_F32);
+    pcnn_type type = {kind < 0 ? PCNN_F32 : (pcnn_dtype)kind, (int)ndim, {0}};
+    if (ndim > PCNN_MAX_NDIM)
+        PyErr_Format(PyExc_ValueError, "placeholder: at most %d dimensions", (int)PCNN_MAX_NDIM);
+    for (Py_ssize_t i = 0; i < ndim && !PyErr_Occurred(); i++)
+        type.shape[i] =
+            PyNumber_AsSsize_t(PySequence_Fast_GET_ITEM(items, i), PyExc_OverflowError);
+    Py_DECREF(items);
+    if (PyErr_Occurred())
+        return NULL;
+    pcnn_status status = pcnn_type_check(&type, "placeholder");
+    if (status != PCNN_OK)
+        return pcnn_py_raise(status);
+    pcnn_value *value = pcnn_value_new(&type);
+    if (value == NULL)
+        return PyErr_NoMemory();
+    value->symbolic = true;
+    value->home = self->trace;
+    value->placeholder = self->trace->placeholders++;
+    PyObject *tensor = pcnn_py_tensor_wrap(value);
+    if (tensor != NULL && PyList_Append(self->placeholders, tensor) < 0)
+        Py_CLEAR(tensor);
+    return tensor;
+}
+
+static void
+capture_dealloc(PyObject *object)
+{
+    capture_object *self = (capture_object *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    restore_handles(self);
+    Py_XDECREF(self->placeholders);
+    if (self->trace)
+        pcnn_trace_free_capture(self->trace);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+/* ---- plan ---- */
+
+typedef struct {
+    PyObject_HEAD
+    pcnn_plan *plan;
+    int32_t n_externals, n_outputs, n_placeholders;
+    pcnn_value **externals;  /* owned; placeholders have no storage */
+    pcnn_type *out_types;
+    pcnn_type *placeholder_types;
+    bool *written;           /* externals that effects overwrite */
+} plan_object;
+
+static void
+plan_dealloc(PyObject *object)
+{
+    plan_object *self = (plan_object *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    pcnn_plan_unref(self->plan);
+    for (int32_t e = 0; self->externals && e < self->n_externals; e++)
+        pcnn_value_unref(self->externals[e]);
+    PyMem_Free(self->externals);
+    PyMem_Free(self->out_types);
+    PyMem_Free(self->placeholder_types);
+    PyMem_Free(self->written);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *
+make_plan_object(capture_object *capture, pcnn_segment *segment, pcnn_value *const *wanted)
+{
+    plan_object *self =
+        (plan_object *)pcnn_py.plan_type->tp_alloc(pcnn_py.plan_type, 0);
+    if (self == NULL)
+        return NULL;
+    self->n_outputs = segment->n_outputs;
+    self->n_placeholders = capture->trace->placeholders;
+    self->externals = PyMem_Calloc((size_t)segment->n_externals + 1, sizeof(pcnn_value *));
+    self->written = PyMem_Calloc((size_t)segment->n_externals + 1, sizeof(bool));
+    self->out_types = PyMem_Calloc((size_t)self->n_outputs + 1, sizeof(pcnn_type));
+    self->placeholder_types =
+        PyMem_Calloc((size_t)self->n_placeholders + 1, sizeof(pcnn_type));
+    if (!self->externals || !self->out_types || !self->placeholder_types || !self->written) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    for (int32_t e = 0; e < segment->n_externals; e++)
+        self->externals[e] = pcnn_value_ref(segment->externals[e]);
+    self->n_externals = segment->n_externals;
+    for (int32_t k = 0; k < self->n_outputs; k++)
+        self->out_types[k] = wanted[k]->type;
+    for (int32_t p = 0; p < self->n_placeholders; p++) {
+        PyObject *tensor = PyList_GET_ITEM(capture->placeholders, p);
+        self->placeholder_types[p] = ((pcnn_py_tensor *)tensor)->value->type;
+    }
+    self->plan = pcnn_segment_plan(segment);
+    if (self->plan == NULL) {
+        Py_DECREF(self);
+        return pcnn_py_raise(PCNN_ERR_RUNTIME);
+    }
+    const pcnn_program *program = &self->plan->program;
+    for (int32_t v = 0; v < program->n_values; v++)
+        if (program->values[v].external >= 0 && program->values[v].producer >= 0 &&
+            program->nodes[program->values[v].producer].effect)
+            self->written[program->values[v].external] = true;
+    return (PyObject *)self;
+}
+
+static PyObject *
+capture_compile(PyObject *object, PyObject *outputs)
+{
+    capture_object *self = (capture_object *)object;
+    PyObject *items = PySequence_Fast(outputs, "compile: outputs must be a sequence of Tensors");
+    if (items == NULL)
+        return NULL;
+    Py_ssize_t n = PySequence_Fast_GET_SIZE(items);
+    pcnn_value **wanted = PyMem_Calloc((size_t)n + 1, sizeof *wanted);
+    PyObject *result = NULL;
+    if (wanted == NULL) {
+        Py_DECREF(items);
+        return PyErr_NoMemory();
+    }
+    bool good = true;
+    for (Py_ssize_t k = 0; k < n && good; k++) {
+        PyObject *item = PySequence_Fast_GET_ITEM(items, k);
+        good = pcnn_py_is_tensor(item);
+        if (!good) {
+            PyErr_Format(PyExc_TypeError, "compile: output %zd is a %s, not a Tensor", k,
+                         Py_TYPE(item)->tp_name);
+            break;
+        }
+        wanted[k] = ((pcnn_py_tensor *)item)->value;
+        good = wanted[k]->symbolic || pcnn_py_compute(wanted[k]) == 0;
+    }
+    if (good) {
+        pcnn_segment segment;
+        pcnn_status status =
+            pcnn_segment_capture(&segment, self->trace, wanted, (int32_t)n);
+        if (status == PCNN_OK)
+            result = make_plan_object(self, &segment, wanted);
+        else
+            pcnn_py_raise(status);
+        pcnn_segment_clear(&segment);
+    }
+    PyMem_Free(wanted);
+    Py_DECREF(items);
+    return result;
+}
+
+/* One array of a run: zero-copy where it is row-major, aligned and of the right dtype. */
+static PyObject *
+plan_argument(const plan_object *self, Py_ssize_t p, PyObject *object, void **data)
+{
+    const pcnn_type *type = &self->placeholder_types[p];
+    PyObject *held = NULL;
+    pcnn_type got;
+    if (pcnn_py_is_tensor(object)) {
+        pcnn_value *value = ((pcnn_py_tensor *)object)->value;
+        if (pcnn_py_compute(value) < 0)
+            return NULL;
+        got = value->type;
+        *data = value->storage->data;
+        held = Py_NewRef(object);
+    } else {
+        PyArrayObject *array = pcnn_py_array(object, "run");
+        if (array == NULL)
+            return NULL;
+        got = pcnn_py_type_of(array);
+        *data = PyArray_DATA(array);
+        held = (PyObject *)array;
+    }
+    if (!pcnn_type_equal(&got, type)) {
+        char want_text[PCNN_SHAPE_TEXT], got_text[PCNN_SHAPE_TEXT];
+        PyErr_Format(pcnn_py.shape_error, "run: array %zd must be %s of shape %s, got %s of shape %s",
+                     p, pcnn_dtype_name(type->dtype), pcnn_shape_text(type, want_text),
+                     pcnn_dtype_name(got.dtype), pcnn_shape_text(&got, got_text));
+        Py_DECREF(held);
+        return NULL;
+    }
+    return held;
+}
+
+static PyObject *
+plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
+{
+    plan_object *self = (plan_object *)object;
+    if (n_args != self->n_placeholders) {
+        PyErr_Format(PyExc_TypeError, "run: expected %d arrays, got %zd", (int)self->n_placeholders,
+                     n_args);
+        return NULL;
+    }
+    /* What is pending may read memory that this run overwrites. */
+    if (pcnn_py_force(pcnn_trace_lazy()) < 0)
+        return NULL;
+    int32_t n_addresses = self->n_externals + self->n_outputs;
+    PyObject *small_held[32] = {NULL}, **held = small_held;
+    void *small_data[32], **data = small_data;
+    void *small_address[256], **address = small_address;
+    pcnn_storage *small_memory[32] = {NULL}, **memory = small_memory;
+    PyObject *result = NULL;
+    bool heap = n_args > 32 || n_addresses > 256 || self->n_outputs > 32;
+    if (heap) {
+        held = PyMem_Calloc((size_t)n_args + 1, sizeof *held);
+        data = PyMem_Calloc((size_t)n_args + 1, sizeof *data);
+        address = PyMem_Calloc((size_t)n_addresses + 1, sizeof *address);
+        memory = PyMem_Calloc((size_t)self->n_outputs + 1, sizeof *memory);
+        if (!held || !data || !address || !memory) {
+            PyErr_NoMemory();
+            goto done;
+        }
+    }
+    for (Py_ssize_t p = 0; p < n_args; p++)
+        if ((held[p] = plan_argument(self, p, args[p], &data[p])) == NULL)
+            goto done;
+    for (int32_t e = 0; e < self->n_externals; e++) {
+        const pcnn_value *value = self->externals[e];
+        address[e] = value->placeholder >= 0 ? data[value->placeholder] : value->storage->data;
+    }
+    for (int32_t k = 0; k < self->n_outputs; k++) {
+        memory[k] = pcnn_storage_new(pcnn_layout_bytes(&self->out_types[k], PCNN_PLAIN));
+        if (memory[k] == NULL) {
+            PyErr_NoMemory();
+            goto done;
+        }
+        address[self->n_externals + k] = memory[k]->data;
+    }
+    pcnn_status status;
+    Py_BEGIN_ALLOW_THREADS
+    pcnn_run_lock();
+    status = pcnn_plan_run(self->plan, address, address + self->n_externals);
+    pcnn_run_unlock();
+    Py_END_ALLOW_THREADS
+    if (status != PCNN_OK) {
+        pcnn_py_raise(status);
+        goto done;
+    }
+    for (int32_t e = 0; e < self->n_externals; e++)
+        if (self->written[e] && self->externals[e]->storage)
+            self->externals[e]->version = ++self->externals[e]->storage->version;
+    result = PyTuple_New(self->n_outputs);
+    for (int32_t k = 0; k < self->n_outputs && result; k++) {
+        pcnn_value *value = pcnn_value_from_storage(&self->out_types[k], memory[k]);
+        memory[k] = NULL;
+        PyObject *tensor = value ? pcnn_py_tensor_wrap(value) : PyErr_NoMemory();
+        if (tensor == NULL)
+            Py_CLEAR(result);
+        else
+            PyTuple_SET_ITEM(result, k, tensor);
+    }
+done:
+    for (Py_ssize_t p = 0; held && p < n_args; p++)
+        Py_XDECREF(held[p]);
+    for (int32_t k = 0; memory && k < self->n_outputs; k++)
+        pcnn_storage_unref(memory[k]);
+    if (heap) {
+        PyMem_Free(held);
+        PyMem_Free(data);
+        PyMem_Free(address);
+        PyMem_Free(memory);
+    }
+    return result;
+}
+
+static const char *
+layout_name(const pcnn_program *program, int32_t v)
+{
+    return v < 0 ? "-" : program->values[v].layout == PCNN_N16 ? "n16" : "plain";
+}
+
+static PyObject *
+shapes_of(const pcnn_program *program, const int32_t *ids, int32_t n)
+{
+    PyObject *list = PyList_New(0);
+    for (int32_t i = 0; list && i < n; i++) {
+        char text[PCNN_SHAPE_TEXT];
+        const char *shape =
+            ids[i] < 0 ? "-" : pcnn_shape_text(&program->values[ids[i]].type, text);
+        PyObject *item = Py_BuildValue("(ss)", shape, layout_name(program, ids[i]));
+        if (item == NULL || PyList_Append(list, item) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    return list;
+}
+
+static PyObject *
+plan_steps(PyObject *object, void *closure)
+{
+    (void)closure;
+    const plan_object *self = (plan_object *)object;
+    const pcnn_program *program = &self->plan->program;
+    PyObject *list = PyList_New(0);
+    for (int32_t n = 0; list && n < program->n_nodes; n++) {
+        const pcnn_pnode *node = &program->nodes[n];
+        PyObject *step =
+            Py_BuildValue("{s:s,s:s,s:N,s:N,s:d,s:L}", "op", node->op->name, "impl",
+                          node->impl->name, "inputs", shapes_of(program, node->in, node->n_in),
+                          "outputs", shapes_of(program, node->out, node->n_out), "ns", node->ns,
+                          "runs", (long long)node->runs);
+        const pcnn_attr *activation = step ? pcnn_op_attr(node->op, "activation") : NULL;
+        if (activation != NULL) {
+            int64_t choice = *(const int64_t *)((const char *)node->attrs + activation->offset);
+            PyObject *text = PyUnicode_FromString(activation->choices[choice]);
+            if (text == NULL || PyDict_SetItemString(step, "activation", text) < 0)
+                Py_CLEAR(step);
+            Py_XDECREF(text);
+        }
+        if (step == NULL || PyList_Append(list, step) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(step);
+    }
+    return list;
+}
+
+static PyObject *
+plan_arena(PyObject *object, void *closure)
+{
+    (void)closure;
+    return PyLong_FromLongLong(((plan_object *)object)->plan->arena_bytes);
+}
+
+static PyMethodDef capture_methods[] = {
+    {"__enter__", capture_enter, METH_NOARGS, NULL},
+    {"__exit__", capture_exit, METH_VARARGS, NULL},
+    {"placeholder", (PyCFunction)(void (*)(void))capture_placeholder,
+     METH_VARARGS | METH_KEYWORDS,
+     "placeholder(shape, dtype='float32', name=''): a tensor whose numbers each run brings."},
+    {"compile", capture_compile, METH_O,
+     "compile(outputs): the Plan that computes these tensors and all effects recorded."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot capture_slots[] = {
+    {Py_tp_doc, "with capture() as tape: ops inside are recorded into one plan, not computed.\n\n"
+                "Tensors that exist are read, and written by effects, at each run of the plan."},
+    {Py_tp_new, capture_new},
+    {Py_tp_dealloc, capture_dealloc},
+    {Py_tp_methods, capture_methods},
+    {0, NULL},
+};
+
+PyType_Spec pcnn_py_capture_spec = {
+    .name = "pycnn._core.capture",
+    .basicsize = sizeof(capture_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = capture_slots,
+};
+
+static PyMethodDef plan_methods[] = {
+    {"run", (PyCFunction)(void (*)(void))plan_run, METH_FASTCALL,
+     "run(*arrays): one array or Tensor a placeholder, in order of creation; returns a tuple of "
+     "Tensors.\n\nRaises ShapeError where a shape or dtype differs."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef plan_getset[] = {
+    {"steps", plan_steps, NULL, "one dict a step: op, impl, operands, time while profiling", NULL},
+    {"arena_bytes", plan_arena, NULL, "memory that a run needs for intermediate values", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot plan_slots[] = {
+    {Py_tp_doc, "The executable form of a capture; made by capture.compile."},
+    {Py_tp_dealloc, plan_dealloc},
+    {Py_tp_methods, plan_methods},
+    {Py_tp_getset, plan_getset},
+    {0, NULL},
+};
+
+PyType_Spec pcnn_py_plan_spec = {
+    .name = "pycnn._core.Plan",
+    .basicsize = sizeof(plan_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = plan_slots,
+};

@@ -1,0 +1,641 @@
+/* Methods and attributes of pycnn.Tensor. */
+#include "python/python.h"
+
+#include <string.h>
+
+static pcnn_py_tensor *
+as_tensor(PyObject *object)
+{
+    return (pcnn_py_tensor *)object;
+}
+
+PyObject *
+pcnn_py_tensor_numpy(PyObject *self)
+{
+    pcnn_value *value = as_tensor(self)->value;
+    if (pcnn_py_compute(value) < 0)
+        return NULL;
+    return pcnn_py_array_on(value);
+}
+
+static PyObject *
+method_numpy(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return pcnn_py_tensor_numpy(self);
+}
+
+static PyObject *
+method_array(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"dtype", "copy", NULL};
+    PyObject *dtype = Py_None, *copy = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:__array__", names, &dtype, &copy))
+        return NULL;
+    PyObject *array = pcnn_py_tensor_numpy(self);
+    if (array == NULL)
+        return NULL;
+    PyArray_Descr *descr = NULL;
+    if (dtype != Py_None && !PyArray_DescrConverter(dtype, &descr)) {
+        Py_DECREF(array);
+        return NULL;
+    }
+    int flags = copy == Py_True ? NPY_ARRAY_ENSURECOPY : 0;
+    if (copy == Py_False && descr != NULL &&
+        !PyArray_EquivTypes(descr, PyArray_DESCR((PyArrayObject *)array))) {
+        PyErr_SetString(PyExc_ValueError, "__array__: this dtype cannot be had without a copy");
+        Py_DECREF(array);
+        Py_DECREF(descr);
+        return NULL;
+    }
+    PyObject *result =
+        PyArray_FromArray((PyArrayObject *)array, descr, flags | NPY_ARRAY_FORCECAST);
+    Py_DECREF(array);
+    return result;
+}
+
+static PyObject *
+via_array(PyObject *self, const char *method)
+{
+    PyObject *array = pcnn_py_tensor_numpy(self);
+    PyObject *result = array ? PyObject_CallMethod(array, method, NULL) : NULL;
+    Py_XDECREF(array);
+    return result;
+}
+
+static PyObject *
+method_item(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return via_array(self, "item");
+}
+
+static PyObject *
+method_tolist(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return via_array(self, "tolist");
+}
+
+static PyObject *
+method_detach(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    pcnn_value *value = as_tensor(self)->value;
+    if (value->storage == NULL && !value->symbolic && pcnn_py_compute(value) < 0)
+        return NULL;
+    if (value->symbolic) {
+        pcnn_value *copy = NULL;
+        pcnn_status status = pcnn_record(pcnn_trace_current(), &pcnn_op_copy, NULL, &value, 1,
+                                         false, &copy);
+        return status == PCNN_OK ? pcnn_py_tensor_wrap(copy) : pcnn_py_raise(status);
+    }
+    pcnn_value *shared = pcnn_value_from_storage(&value->type, pcnn_storage_ref(value->storage));
+    return shared ? pcnn_py_tensor_wrap(shared) : PyErr_NoMemory();
+}
+
+static PyObject *
+method_assign(PyObject *self, PyObject *source)
+{
+    pcnn_value *value = as_tensor(self)->value;
+    PyObject *array = NULL;
+    if (value->symbolic) {
+        PyErr_SetString(PyExc_RuntimeError, "assign: inside a capture use ops.assign_");
+        return NULL;
+    }
+    if (pcnn_py_is_tensor(source)) {
+        if ((array = pcnn_py_tensor_numpy(source)) == NULL)
+            return NULL;
+    } else {
+        array = Py_NewRef(source);
+    }
+    /* Everything pending must have read the old numbers. */
+    int failed = pcnn_py_compute(value) < 0 || pcnn_py_force(pcnn_trace_lazy()) < 0 ||
+                 pcnn_py_copy_into(value, array) < 0;
+    Py_DECREF(array);
+    if (failed)
+        return NULL;
+    value->version = ++value->storage->version;
+    Py_RETURN_NONE;
+}
+
+/* ---- gradients ---- */
+
+static pcnn_status
+add_to_leaf(void *context, pcnn_value *value, pcnn_value *gradient)
+{
+    (void)context;
+    pcnn_py_tensor *leaf = value->leaf ? value->leaf->tensor : NULL;
+    if (leaf == NULL)
+        return PCNN_OK; /* the user's tensor is gone */
+    if (leaf->grad == NULL) {
+        leaf->grad = pcnn_py_tensor_wrap(pcnn_value_ref(gradient));
+        return leaf->grad ? PCNN_OK : PCNN_ERR_MEMORY;
+    }
+    pcnn_value *sum = NULL;
+    pcnn_value *old = as_tensor(leaf->grad)->value;
+    PCNN_TRY(pcnn_record(pcnn_trace_current(), &pcnn_op_add, NULL,
+                         (pcnn_value *const[]){old, gradient}, 2, false, &sum));
+    pcnn_py_tensor_rebind(as_tensor(leaf->grad), sum);
+    return PCNN_OK;
+}
+
+static PyObject *
+method_backward(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"gradient", "retain_graph", NULL};
+    PyObject *gradient = Py_None;
+    int retain = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|Op:backward", names, &gradient, &retain))
+        return NULL;
+    pcnn_value *loss = as_tensor(self)->value, *seed = NULL;
+    pcnn_trace *trace = pcnn_trace_current();
+    if (loss->symbolic) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "backward: inside a capture use pycnn.gradients(loss, tensors)");
+        return NULL;
+    }
+    if (gradient != Py_None) {
+        if (pcnn_py_is_tensor(gradient)) {
+            seed = pcnn_value_ref(as_tensor(gradient)->value);
+        } else {
+            PyArrayObject *array = pcnn_py_array(gradient, "gradient");
+            seed = array ? pcnn_py_value_copy(array) : NULL;
+            Py_XDECREF(array);
+        }
+        if (seed == NULL)
+            return NULL;
+    }
+    pcnn_status status = pcnn_backward(trace, loss, seed, retain, add_to_leaf, NULL);
+    pcnn_value_unref(seed);
+    if (status != PCNN_OK)
+        return PyErr_Occurred() ? NULL : pcnn_py_raise(status);
+    if (pcnn_py_force(trace) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+typedef struct {
+    PyObject *wanted; /* a fast sequence of tensors */
+    PyObject *result; /* list */
+} gathering;
+
+static pcnn_status
+gather_gradient(void *context, pcnn_value *value, pcnn_value *gradient)
+{
+    gathering *g = context;
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(g->wanted); i++) {
+        pcnn_py_tensor *tensor = as_tensor(PySequence_Fast_GET_ITEM(g->wanted, i));
+        if (tensor->value != value && (value->leaf == NULL || value->leaf->tensor != tensor))
+            continue;
+        PyObject *handle = pcnn_py_tensor_wrap(pcnn_value_ref(gradient));
+        if (handle == NULL)
+            return PCNN_ERR_MEMORY;
+        PyList_SetItem(g->result, i, handle);
+    }
+    return PCNN_OK;
+}
+
+static PyObject *
+zeros_like(const pcnn_type *type)
+{
+    pcnn_storage *storage = pcnn_storage_new(pcnn_layout_bytes(type, PCNN_PLAIN));
+    if (storage == NULL)
+        return PyErr_NoMemory();
+    memset(storage->data, 0, (size_t)storage->bytes);
+    return pcnn_py_tensor_wrap(pcnn_value_from_storage(type, storage));
+}
+
+/* gradients(loss, tensors): the symbolic form, which adds to no tensor's .grad. */
+PyObject *
+pcnn_py_gradients(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *loss, *wanted;
+    if (!PyArg_ParseTuple(arguments, "O!O:gradients", pcnn_py.tensor_type, &loss, &wanted))
+        return NULL;
+    gathering g = {PySequence_Fast(wanted, "gradients: tensors must be a sequence"), NULL};
+    if (g.wanted == NULL)
+        return NULL;
+    Py_ssize_t n = PySequence_Fast_GET_SIZE(g.wanted);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *item = PySequence_Fast_GET_ITEM(g.wanted, i);
+        if (!pcnn_py_is_tensor(item) || !as_tensor(item)->value->requires_grad) {
+            PyErr_Format(PyExc_ValueError,
+                         "gradients: item %zd must be a Tensor with requires_grad=True", i);
+            Py_DECREF(g.wanted);
+            return NULL;
+        }
+    }
+    g.result = PyList_New(n);
+    pcnn_trace *trace = pcnn_trace_current();
+    pcnn_value *value = as_tensor(loss)->value;
+    pcnn_status status = PCNN_OK;
+    /* A loss that depends on nothing: every gradient is zero. */
+    if (g.result != NULL && value->requires_grad)
+        status = pcnn_backward(trace, value, NULL, trace->capture, gather_gradient, &g);
+    for (Py_ssize_t i = 0; i < n && g.result != NULL && status == PCNN_OK; i++)
+        if (PyList_GET_ITEM(g.result, i) == NULL) {
+            PyObject *zero =
+                zeros_like(&as_tensor(PySequence_Fast_GET_ITEM(g.wanted, i))->value->type);
+            if (zero == NULL)
+                Py_CLEAR(g.result);
+            else
+                PyList_SetItem(g.result, i, zero);
+        }
+    Py_DECREF(g.wanted);
+    if (status != PCNN_OK) {
+        Py_XDECREF(g.result);
+        return PyErr_Occurred() ? NULL : pcnn_py_raise(status);
+    }
+    return g.result;
+}
+
+/* ---- shape methods: the ops with other manners ---- */
+
+static PyObject *
+call_with(PyObject *self, const char *op, const char *attr, PyObject *number, PyObject *kwargs)
+{
+    PyObject *all = kwargs ? PyDict_Copy(kwargs) : PyDict_New();
+    PyObject *args = PyTuple_Pack(1, self);
+    PyObject *result = NULL;
+    if (all && args && (number == NULL || PyDict_SetItemString(all, attr, number) == 0))
+        result = pcnn_py_call_op(op, args, all);
+    Py_XDECREF(all);
+    Py_XDECREF(args);
+    return result;
+}
+
+/* reshape(2, 3) and reshape((2, 3)). */
+static PyObject *
+one_tuple(PyObject *args)
+{
+    if (PyTuple_GET_SIZE(args) == 1 && PySequence_Check(PyTuple_GET_ITEM(args, 0)))
+        return PySequence_Tuple(PyTuple_GET_ITEM(args, 0));
+    return Py_NewRef(args);
+}
+
+static PyObject *
+method_reshape(PyObject *self, PyObject *args)
+{
+    PyObject *shape = one_tuple(args);
+    PyObject *result = shape ? call_with(self, "reshape", "shape", shape, NULL) : NULL;
+    Py_XDECREF(shape);
+    return result;
+}
+
+static PyObject *
+method_transpose(PyObject *self, PyObject *args)
+{
+    PyObject *perm = NULL;
+    if (PyTuple_GET_SIZE(args) == 0) {
+        int ndim = as_tensor(self)->value->type.ndim;
+        perm = PyTuple_New(ndim);
+        for (int i = 0; perm && i < ndim; i++)
+            PyTuple_SET_ITEM(perm, i, PyLong_FromLong(ndim - 1 - i));
+    } else {
+        perm = one_tuple(args);
+    }
+    PyObject *result = perm ? call_with(self, "transpose", "perm", perm, NULL) : NULL;
+    Py_XDECREF(perm);
+    return result;
+}
+
+static PyObject *
+reduction(PyObject *self, const char *op, PyObject *args, PyObject *kwargs)
+{
+    PyObject *axis = NULL;
+    if (!PyArg_ParseTuple(args, "|O", &axis))
+        return NULL;
+    return call_with(self, op, "axis", axis, kwargs);
+}
+
+static PyObject *
+method_sum(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return reduction(self, "sum", args, kwargs);
+}
+
+static PyObject *
+method_mean(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return reduction(self, "mean", args, kwargs);
+}
+
+static PyObject *
+method_max(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return reduction(self, "max", args, kwargs);
+}
+
+static PyObject *
+method_argmax(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return reduction(self, "argmax", args, kwargs);
+}
+
+static PyObject *
+method_astype(PyObject *self, PyObject *dtype)
+{
+    return call_with(self, "cast", "dtype", dtype, NULL);
+}
+
+PyMethodDef pcnn_py_tensor_methods[] = {
+    {"numpy", method_numpy, METH_NOARGS,
+     "An array on this tensor's memory; computes it if it is pending."},
+    {"__array__", (PyCFunction)(void (*)(void))method_array, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"item", method_item, METH_NOARGS, "The only number of this tensor, as a Python number."},
+    {"tolist", method_tolist, METH_NOARGS, "The numbers as nested lists."},
+    {"detach", method_detach, METH_NOARGS, "A tensor on the same memory without gradients."},
+    {"assign", method_assign, METH_O,
+     "Writes the numbers of an array or tensor into this tensor's memory, in place.\n\n"
+     "Raises ShapeError where the shapes differ."},
+    {"backward", (PyCFunction)(void (*)(void))method_backward, METH_VARARGS | METH_KEYWORDS,
+     "backward(gradient=None, retain_graph=False): adds the gradients of this tensor to .grad of "
+     "every\nleaf with requires_grad=True (as torch.Tensor.backward)."},
+    {"reshape", method_reshape, METH_VARARGS, "reshape(*shape): the same numbers in another shape."},
+    {"transpose", method_transpose, METH_VARARGS,
+     "transpose(*axes): axes in another order; reversed without arguments (as numpy)."},
+    {"sum", (PyCFunction)(void (*)(void))method_sum, METH_VARARGS | METH_KEYWORDS,
+     "sum(axis=None, keepdims=False)"},
+    {"mean", (PyCFunction)(void (*)(void))method_mean, METH_VARARGS | METH_KEYWORDS,
+     "mean(axis=None, keepdims=False)"},
+    {"max", (PyCFunction)(void (*)(void))method_max, METH_VARARGS | METH_KEYWORDS,
+     "max(axis=None, keepdims=False)"},
+    {"argmax", (PyCFunction)(void (*)(void))method_argmax, METH_VARARGS | METH_KEYWORDS,
+     "argmax(axis=-1)"},
+    {"astype", method_astype, METH_O, "astype(dtype): the numbers in another dtype."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* ---- attributes ---- */
+
+static PyObject *
+get_shape(PyObject *self, void *closure)
+{
+    (void)closure;
+    const pcnn_type *type = &as_tensor(self)->value->type;
+    PyObject *shape = PyTuple_New(type->ndim);
+    for (int i = 0; shape && i < type->ndim; i++)
+        PyTuple_SET_ITEM(shape, i, PyLong_FromLongLong(type->shape[i]));
+    return shape;
+}
+
+static PyObject *
+get_ndim(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyLong_FromLong(as_tensor(self)->value->type.ndim);
+}
+
+static PyObject *
+get_size(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyLong_FromLongLong(pcnn_type_size(&as_tensor(self)->value->type));
+}
+
+static PyObject *
+get_dtype(PyObject *self, void *closure)
+{
+    (void)closure;
+    return (PyObject *)PyArray_DescrFromType(
+        pcnn_py_numpy_type(as_tensor(self)->value->type.dtype));
+}
+
+static PyObject *
+get_requires_grad(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(as_tensor(self)->value->requires_grad);
+}
+
+static int
+set_requires_grad(PyObject *self, PyObject *wanted, void *closure)
+{
+    (void)closure;
+    pcnn_value *value = as_tensor(self)->value;
+    int flag = wanted ? PyObject_IsTrue(wanted) : 0;
+    if (flag < 0)
+        return -1;
+    if (flag && !pcnn_is_float(value->type.dtype)) {
+        PyErr_Format(PyExc_RuntimeError, "only float tensors can require gradients, this is %s",
+                     pcnn_dtype_name(value->type.dtype));
+        return -1;
+    }
+    if (value->node != NULL && value->node->grad) {
+        if (flag)
+            return 0;
+        PyErr_SetString(PyExc_RuntimeError,
+                        "requires_grad can be changed on leaves only; use detach()");
+        return -1;
+    }
+    if (flag && value->leaf == NULL && (value->leaf = pcnn_leaf_new(self)) == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (!flag) {
+        pcnn_leaf_unref(value->leaf);
+        value->leaf = NULL;
+    }
+    value->requires_grad = flag;
+    return 0;
+}
+
+static PyObject *
+get_is_leaf(PyObject *self, void *closure)
+{
+    (void)closure;
+    const pcnn_value *value = as_tensor(self)->value;
+    return PyBool_FromLong(value->leaf != NULL || value->node == NULL || !value->node->grad);
+}
+
+static PyObject *
+get_object(PyObject *self, void *closure)
+{
+    PyObject *object = *(PyObject **)((char *)self + (size_t)(uintptr_t)closure);
+    return Py_NewRef(object ? object : Py_None);
+}
+
+static int
+set_object(PyObject *self, PyObject *object, void *closure)
+{
+    PyObject **slot = (PyObject **)((char *)self + (size_t)(uintptr_t)closure);
+    PyObject *old = *slot;
+    *slot = object == NULL || object == Py_None ? NULL : Py_NewRef(object);
+    Py_XDECREF(old);
+    return 0;
+}
+
+static int
+set_grad(PyObject *self, PyObject *object, void *closure)
+{
+    if (object != NULL && object != Py_None) {
+        if (!pcnn_py_is_tensor(object)) {
+            PyErr_Format(PyExc_TypeError, "grad must be a Tensor or None, got %s",
+                         Py_TYPE(object)->tp_name);
+            return -1;
+        }
+        if (!pcnn_type_equal(&as_tensor(object)->value->type, &as_tensor(self)->value->type)) {
+            PyErr_SetString(pcnn_py.shape_error, "grad must have the tensor's shape and dtype");
+            return -1;
+        }
+    }
+    return set_object(self, object, closure);
+}
+
+static PyObject *
+get_transposed(PyObject *self, void *closure)
+{
+    (void)closure;
+    PyObject *none = PyTuple_New(0);
+    PyObject *result = none ? method_transpose(self, none) : NULL;
+    Py_XDECREF(none);
+    return result;
+}
+
+PyGetSetDef pcnn_py_tensor_getset[] = {
+    {"shape", get_shape, NULL, "tuple of ints", NULL},
+    {"ndim", get_ndim, NULL, "number of dimensions", NULL},
+    {"size", get_size, NULL, "number of elements", NULL},
+    {"dtype", get_dtype, NULL, "numpy.dtype", NULL},
+    {"T", get_transposed, NULL, "the axes reversed", NULL},
+    {"requires_grad", get_requires_grad, set_requires_grad,
+     "whether backward() leaves a gradient here", NULL},
+    {"is_leaf", get_is_leaf, NULL, "not made by an op that records gradients", NULL},
+    {"grad", get_object, set_grad, "the gradient gathered by backward(), or None",
+     (void *)offsetof(pcnn_py_tensor, grad)},
+    {"_keras_logits", get_object, set_object,
+     "what softmax or sigmoid was applied to: cross-entropies prefer it",
+     (void *)offsetof(pcnn_py_tensor, keras_logits)},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+/* ---- x[...]: integers and slices ---- */
+
+typedef struct {
+    int n; /* axes of x consumed */
+    int64_t start[PCNN_MAX_NDIM], shape[PCNN_MAX_NDIM], step[PCNN_MAX_NDIM];
+    int out_n;
+    int64_t out[2 * PCNN_MAX_NDIM];
+} selection;
+
+static int
+select_index(selection *s, const pcnn_type *type, PyObject *index)
+{
+    Py_ssize_t i = PyNumber_AsSsize_t(index, PyExc_IndexError);
+    if (i == -1 && PyErr_Occurred())
+        return -1;
+    int64_t extent = type->shape[s->n];
+    if (i < -extent || i >= extent) {
+        PyErr_Format(PyExc_IndexError, "index %zd is out of bounds for axis %d with size %lld", i,
+                     s->n, (long long)extent);
+        return -1;
+    }
+    s->start[s->n] = i < 0 ? i + extent : i;
+    s->shape[s->n] = 1;
+    s->step[s->n++] = 1;
+    return 0;
+}
+
+static int
+select_slice(selection *s, const pcnn_type *type, PyObject *slice)
+{
+    Py_ssize_t start, stop, step;
+    if (PySlice_Unpack(slice, &start, &stop, &step) < 0)
+        return -1;
+    Py_ssize_t length = PySlice_AdjustIndices((Py_ssize_t)type->shape[s->n], &start, &stop, step);
+    if (step < 0) {
+        PyErr_SetString(PyExc_NotImplementedError, "slices with a negative step");
+        return -1;
+    }
+    s->start[s->n] = start;
+    s->shape[s->n] = length;
+    s->step[s->n++] = step;
+    s->out[s->out_n++] = length;
+    return 0;
+}
+
+static int
+select_items(selection *s, const pcnn_type *type, PyObject *key)
+{
+    Py_ssize_t items = PyTuple_GET_SIZE(key), used = 0;
+    for (Py_ssize_t k = 0; k < items; k++)
+        used += PyTuple_GET_ITEM(key, k) != Py_None && PyTuple_GET_ITEM(key, k) != Py_Ellipsis;
+    if (used > type->ndim) {
+        PyErr_Format(PyExc_IndexError, "too many indices: the tensor has %d dimensions, got %zd",
+                     type->ndim, used);
+        return -1;
+    }
+    PyObject *all = PySlice_New(NULL, NULL, NULL);
+    int failed = all == NULL;
+    bool ellipsis = false;
+    for (Py_ssize_t k = 0; k <= items && !failed; k++) {
+        PyObject *item = k < items ? PyTuple_GET_ITEM(key, k) : Py_Ellipsis;
+        if (item == Py_Ellipsis) {
+            for (Py_ssize_t rest = ellipsis ? 0 : type->ndim - used; rest > 0 && !failed; rest--)
+                failed = select_slice(s, type, all) < 0;
+            ellipsis = true;
+        } else if (item == Py_None) {
+            s->out[s->out_n++] = 1;
+        } else if (PySlice_Check(item)) {
+            failed = select_slice(s, type, item) < 0;
+        } else if (PyIndex_Check(item) && !PyArray_Check(item)) {
+            failed = select_index(s, type, item) < 0;
+        } else {
+            PyErr_Format(PyExc_NotImplementedError,
+                         "tensors are indexed by ints, slices, ... and None, got %s; use "
+                         "ops.gather for rows, or numpy()",
+                         Py_TYPE(item)->tp_name);
+            failed = 1;
+        }
+    }
+    Py_XDECREF(all);
+    return failed ? -1 : 0;
+}
+
+static PyObject *
+tuple_of(const int64_t *at, int n)
+{
+    PyObject *tuple = PyTuple_New(n);
+    for (int i = 0; tuple && i < n; i++)
+        PyTuple_SET_ITEM(tuple, i, PyLong_FromLongLong(at[i]));
+    return tuple;
+}
+
+PyObject *
+pcnn_py_tensor_subscript(PyObject *self, PyObject *key)
+{
+    const pcnn_type *type = &as_tensor(self)->value->type;
+    selection s = {0};
+    PyObject *items = PyTuple_Check(key) ? Py_NewRef(key) : PyTuple_Pack(1, key);
+    if (items == NULL || PyTuple_GET_SIZE(items) > 2 * PCNN_MAX_NDIM ||
+        select_items(&s, type, items) < 0) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_IndexError, "too many indices");
+        Py_XDECREF(items);
+        return NULL;
+    }
+    Py_DECREF(items);
+    npy_intp n = s.n;
+    PyObject *start = PyArray_SimpleNew(1, &n, NPY_INT64);
+    PyObject *shape = tuple_of(s.shape, s.n), *step = tuple_of(s.step, s.n);
+    PyObject *out_shape = tuple_of(s.out, s.out_n);
+    PyObject *result = NULL, *args = NULL, *kwargs = NULL;
+    if (start && shape && step && out_shape) {
+        memcpy(PyArray_DATA((PyArrayObject *)start), s.start, (size_t)s.n * sizeof(int64_t));
+        args = PyTuple_Pack(2, self, start);
+        kwargs = Py_BuildValue("{s:O,s:O}", "shape", shape, "step", step);
+        PyObject *sliced = args && kwargs ? pcnn_py_call_op("slice", args, kwargs) : NULL;
+        if (sliced != NULL)
+            result = call_with(sliced, "reshape", "shape", out_shape, NULL);
+        Py_XDECREF(sliced);
+    }
+    Py_XDECREF(start);
+    Py_XDECREF(shape);
+    Py_XDECREF(step);
+    Py_XDECREF(out_shape);
+    Py_XDECREF(args);
+    Py_XDECREF(kwargs);
+    return result;
+}
