@@ -1,0 +1,204 @@
+"""Recorded steps: a whole training, test or prediction step as one plan.
+
+A step is recorded once for a batch size and for the shapes and dtypes of the data, then run with
+one call per batch. Its inputs are the user's whole arrays, the indices of the batch, the seeds of
+dropout and the optimizer's numbers of the step:
+
+    gather -> layers -> loss -> gradients -> optimizer;  means of loss and metrics by assignment
+
+Metrics live in variables inside the plan and are read only when somebody looks. Where a batch is
+all there is (`train_on_batch`, generators), the arrays are the batch and nothing is gathered.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pycnn import _core, ops
+from pycnn._core import Tensor
+from pycnn.keras._convert import cast
+from pycnn.keras._maps import SeedFeed, channels_last, seed_feed
+from pycnn.keras.layers._tree import flatten, map_structure, pack_like
+
+__all__ = ["Step", "StepCache", "StepData"]
+
+# Bounds the memory of plans: one model trains, validates and predicts with full and last batches.
+MAX_STEPS = 16
+
+
+class StepData:
+    """The arrays of a step: x, y and sample_weight in the user's structure.
+
+    Parameters
+    ----------
+    x, y, sample_weight : structure of arrays
+        Whole arrays, or one batch.
+    """
+
+    def __init__(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
+        self.structures = (x, y, sample_weight)
+        self.leaves = [a for s in self.structures for a in flatten(s) if a is not None]
+        self.inputs = sum(a is not None for a in flatten(x))
+        self.key = str(map_structure(_describe, self.structures))
+
+    def packed(self, leaves: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """Return the structures with ``leaves`` in place of the arrays."""
+        rest = iter(leaves)
+        parts = []
+        for structure in self.structures:
+            flat = [None if a is None else next(rest) for a in flatten(structure)]
+            parts.append(pack_like(structure, flat))
+        return parts[0], parts[1], parts[2]
+
+
+def _describe(array: Any) -> Any:
+    return None if array is None else (array.shape, array.dtype.name)
+
+
+class Step:
+    """A recorded step.
+
+    Attributes
+    ----------
+    plan : Plan
+        What runs.
+    outputs : structure
+        The model's symbolic outputs, for their shapes.
+    """
+
+    def __init__(self, plan: Any, feed: SeedFeed, outputs: Any) -> None:
+        self.plan = plan
+        self.feed = feed
+        self.outputs = outputs
+
+    def bind_training(self, data: StepData, optimizer: Any) -> Callable[..., Tensor]:
+        """Return ``run(*index) -> loss`` for the given arrays; an error leaves all unchanged."""
+        run, leaves = self.plan.run, data.leaves
+        hyper, advance, seeds = optimizer.hyper, optimizer.advance, self.feed.arrays
+        if self.feed.generators:
+
+            def train(*index: np.ndarray) -> Tensor:
+                result = run(*leaves, *index, *seeds(), hyper())
+                advance()
+                return result[0]  # type: ignore[no-any-return]
+        else:
+
+            def train(*index: np.ndarray) -> Tensor:
+                result = run(*leaves, *index, hyper())
+                advance()
+                return result[0]  # type: ignore[no-any-return]
+
+        return train
+
+    def bind(self, data: StepData) -> Callable[..., tuple[Tensor, ...]]:
+        """Return ``run(*index) -> outputs`` for the given arrays."""
+        run, leaves, seeds = self.plan.run, data.leaves, self.feed.arrays
+
+        def compute(*index: np.ndarray) -> tuple[Tensor, ...]:
+            return run(*leaves, *index, *seeds())  # type: ignore[no-any-return]
+
+        return compute
+
+
+class StepCache:
+    """The recorded steps of one model, the least recently used dropped first."""
+
+    def __init__(self) -> None:
+        self._steps: OrderedDict[tuple[Any, ...], Step] = OrderedDict()
+        self.last_outputs: Any = None
+
+    def clear(self) -> None:
+        """Forget all steps."""
+        self._steps.clear()
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def get(self, model: Any, mode: str, data: StepData, size: int | None) -> Step:
+        """Return the step for ``mode``, recorded where it is new.
+
+        Parameters
+        ----------
+        model : Model
+            Whose step it is.
+        mode : str
+            ``"train"``, ``"test"`` or ``"predict"``.
+        data : StepData
+            The arrays, for their shapes and dtypes.
+        size : int, optional
+            The number of indices; None where the arrays are the batch.
+        """
+        key = (mode, size, data.key, _signature(model))
+        step = self._steps.get(key)
+        if step is None:
+            step = record(model, mode, data, size)
+            # Recording may have built the model.
+            key = (mode, size, data.key, _signature(model))
+            self._steps[key] = step
+            while len(self._steps) > MAX_STEPS:
+                self._steps.popitem(last=False)
+        else:
+            self._steps.move_to_end(key)
+        self.last_outputs = step.outputs
+        return step
+
+
+def _signature(model: Any) -> tuple[int, ...]:
+    """Tell whether a model still computes with the same memory as when a step was recorded."""
+    return tuple(id(variable.tensor) for variable in model.weights)
+
+
+def record(model: Any, mode: str, data: StepData, size: int | None) -> Step:
+    """Record a step; nothing is computed.
+
+    Returns
+    -------
+    Step
+        Its plan gives the loss (train, test) or the flat outputs (predict).
+    """
+    tape = _core.capture()
+    with tape, warnings.catch_warnings():
+        # The same contradiction is told before, with the name of the layer.
+        warnings.filterwarnings("ignore", message=".*from_logits=True, but the output comes from")
+        whole = [tape.placeholder(a.shape, a.dtype.name, "data") for a in data.leaves]
+        batch: list[Tensor] = whole
+        # Inputs are floats for the layers; labels that are whole numbers stay so.
+        types = [
+            model.compute_dtype if i < data.inputs or leaf.dtype.kind == "f" else leaf.dtype.name
+            for i, leaf in enumerate(whole)
+        ]
+        if size is not None:
+            index = tape.placeholder((size,), "int64", "index")
+            pairs = zip(whole, types, strict=True)
+            batch = [ops.gather(leaf, index, dtype=dtype) for leaf, dtype in pairs]
+        else:
+            batch = [cast(leaf, dtype) for leaf, dtype in zip(whole, types, strict=True)]
+        x, y, sample_weight = data.packed(batch)
+        feed = SeedFeed(tape)
+        with seed_feed(feed):
+            outputs = map_structure(channels_last, model._run(x, training=mode == "train"))
+            if mode == "predict":
+                return Step(tape.compile(flatten(outputs)), feed, outputs)
+            loss = model._record_losses(x, y, outputs, sample_weight, mode == "train")
+        if mode == "train":
+            _record_update(model, tape, loss)
+        return Step(tape.compile([loss]), feed, outputs)
+
+
+def _record_update(model: Any, tape: Any, loss: Tensor) -> None:
+    """Record gradients and the optimizer's effects."""
+    variables = model._trained_variables()
+    optimizer = model.optimizer
+    if not variables:
+        warnings.warn("The model does not have any trainable weights.", stacklevel=2)
+    if not optimizer.built:
+        optimizer.build(variables)
+    gradients = _core.gradients(loss, [variable.tensor for variable in variables])
+    numbers = optimizer.hyper()
+    hyper = tape.placeholder(numbers.shape, "float64", "hyper")
+    optimizer.record(gradients, variables, hyper)
