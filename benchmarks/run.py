@@ -108,14 +108,11 @@ def import_seconds(python: str, module: str, framework: str) -> float | None:
         "import time, numpy; start = time.perf_counter(); "
         f"import {module}; print('SECONDS', time.perf_counter() - start)"
     )
+    environment = os.environ | ENVIRONMENT[framework]
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the first of the five may have to compile
     found = []
     for _ in range(5):
-        done = subprocess.run(
-            [python, "-c", code],
-            capture_output=True,
-            text=True,
-            env={**os.environ, **ENVIRONMENT[framework]},
-        )
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, env=environment)
         if done.returncode:
             return None
         found.append(float(done.stdout.rpartition("SECONDS")[2]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -53,14 +54,17 @@ def test_what_a_wheel_must_carry_is_there() -> None:
 
 
 def test_importing_is_quick() -> None:
-    """At most 150 ms of processor time over NumPy's import: the best of five processes."""
+    """At most 150 ms of processor time over NumPy's import: the best of six processes."""
     code = (
         "import time, numpy; start = time.process_time(); import pycnn; "
         "print(time.process_time() - start)"
     )
+    # The first process may have to compile; the others read what it has written.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", code]
     seconds = [
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
-        for _ in range(5)
+        float(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+        for _ in range(6)
     ]
     assert min(seconds) < 0.150
 

@@ -550,6 +550,7 @@ def test_truncated_weights(parts: dict[str, bytes], tmp_path: Path, keep: float)
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.filterwarnings("ignore:The state of optimizer")
 def test_damaged_weights_never_crash(parts: dict[str, bytes], tmp_path: Path) -> None:
     """Random damage is refused or, where it hits a number, loaded; nothing else happens."""
     rng = np.random.default_rng(7)

@@ -66,8 +66,8 @@ multiply(const product *p, int64_t row, int64_t rows, int64_t column, int64_t co
     if (p->dtype == PCNN_F64)
         BLAS(cblas_dgemm)(ROW_MAJOR, ta, tb, (int)rows, (int)columns, (int)K, p->alpha,
                           (const double *)(const void *)A, (int)p->lda,
-                          (const double *)(const void *)B, (int)p->ldb, beta,
-                          (double *)(void *)C, (int)ldc);
+                          (const double *)(const void *)B, (int)p->ldb, beta, (double *)(void *)C,
+                          (int)ldc);
     else
         BLAS(cblas_sgemm)(ROW_MAJOR, ta, tb, (int)rows, (int)columns, (int)K, (float)p->alpha,
                           (const float *)(const void *)A, (int)p->lda,
@@ -138,7 +138,8 @@ add_parts(const split *s)
             if (p->dtype == PCNN_F64) {
                 double *c = (double *)(void *)p->C + to;
                 *c = p->beta == 0 ? sum : p->beta * *c + sum;
-            } else {
+            }
+            else {
                 float *c = (float *)(void *)p->C + to;
                 *c = (float)(p->beta == 0 ? sum : p->beta * (double)*c + sum);
             }
@@ -155,7 +156,8 @@ scale(const product *p)
             if (p->dtype == PCNN_F64) {
                 double *c = (double *)(void *)p->C + i * p->ldc + j;
                 *c = p->beta == 0 ? 0 : p->beta * *c;
-            } else {
+            }
+            else {
                 float *c = (float *)(void *)p->C + i * p->ldc + j;
                 *c = p->beta == 0 ? 0 : (float)p->beta * *c;
             }
@@ -212,12 +214,23 @@ run(product *p, bool serial)
 
 void
 pcnn_gemm(pcnn_dtype dtype, bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K,
-          double alpha, const void *A, int64_t lda, const void *B, int64_t ldb, double beta, void *C,
-          int64_t ldc, bool serial)
+          double alpha, const void *A, int64_t lda, const void *B, int64_t ldb, double beta,
+          void *C, int64_t ldc, bool serial)
 {
-    product p = {.dtype = dtype, .transpose_a = transpose_a, .transpose_b = transpose_b, .M = M,
-                 .N = N, .K = K, .alpha = alpha, .beta = beta, .A = A, .B = B, .C = C, .lda = lda,
-                 .ldb = ldb, .ldc = ldc};
+    product p = {.dtype = dtype,
+                 .transpose_a = transpose_a,
+                 .transpose_b = transpose_b,
+                 .M = M,
+                 .N = N,
+                 .K = K,
+                 .alpha = alpha,
+                 .beta = beta,
+                 .A = A,
+                 .B = B,
+                 .C = C,
+                 .lda = lda,
+                 .ldb = ldb,
+                 .ldc = ldc};
     run(&p, serial);
 }
 
@@ -226,8 +239,20 @@ pcnn_gemm_and(pcnn_dtype dtype, bool transpose_a, bool transpose_b, int64_t M, i
               const void *A, int64_t lda, const void *B, int64_t ldb, void *C, int64_t ldc,
               pcnn_gemm_finish finish, void *context)
 {
-    product p = {.dtype = dtype, .transpose_a = transpose_a, .transpose_b = transpose_b, .M = M,
-                 .N = N, .K = K, .alpha = 1, .A = A, .B = B, .C = C, .lda = lda, .ldb = ldb,
-                 .ldc = ldc, .finish = finish, .context = context};
+    product p = {.dtype = dtype,
+                 .transpose_a = transpose_a,
+                 .transpose_b = transpose_b,
+                 .M = M,
+                 .N = N,
+                 .K = K,
+                 .alpha = 1,
+                 .A = A,
+                 .B = B,
+                 .C = C,
+                 .lda = lda,
+                 .ldb = ldb,
+                 .ldc = ldc,
+                 .finish = finish,
+                 .context = context};
     run(&p, false);
 }

@@ -79,22 +79,21 @@ vrelu(vec x)
 /* x = n ln 2 + r with |r| <= ln2 / 2. Stores n as a real and n's bits at the exponent's place;
  * returns p = exp(r) - 1 as r + r^2 q(r). */
 ALWAYS_INLINE vec
-vexp_reduced(vec x, vec *n, ivec *exponent)
+vexp_reduced(vec x, vec *n, uvec *exponent)
 {
 #if MATH_F64
-    static const real q[] = {0.49999999999999999966, 0.16666666666666683844,
-                             0.041666666666666724352, 0.0083333333333167390981,
-                             0.0013888888888858507169, 0.0001984126989705784979,
-                             0.000024801587373621225325, 2.7557234237794223075e-6,
-                             2.7557233460467553612e-7, 2.5112239524426044694e-8,
-                             2.0926911878889927963e-9};
+    static const real q[] = {
+        0.49999999999999999966,     0.16666666666666683844,   0.041666666666666724352,
+        0.0083333333333167390981,   0.0013888888888858507169, 0.0001984126989705784979,
+        0.000024801587373621225325, 2.7557234237794223075e-6, 2.7557233460467553612e-7,
+        2.5112239524426044694e-8,   2.0926911878889927963e-9};
 #else
     static const real q[] = {0.50000000956596840142f, 0.16666518835359933809f,
                              0.041666204846230569393f, 0.0083688898168937462754f,
                              0.0013950537850149480161f};
 #endif
     vec shifted = vfma(x, vset(MATH_LOG2_E), vset(MATH_MAGIC));
-    *exponent = (ivec)((uvec)shifted << MATH_MANTISSA); /* the low bits are the integer */
+    *exponent = (uvec)shifted << MATH_MANTISSA; /* the low bits are the integer */
     *n = shifted - MATH_MAGIC;
     vec high = vfma(-*n, vset(MATH_LN2_HI), x), low = *n * -MATH_LN2_LO; /* high is exact */
     vec r = high + low;
@@ -105,10 +104,10 @@ ALWAYS_INLINE vec
 vexp(vec x)
 {
     vec n;
-    ivec exponent;
+    uvec exponent;
     vec p = vexp_reduced(x, &n, &exponent) + 1;
     /* Adding to the exponent's bits multiplies by 2^n, for n = 128 (1024) too, where p < 1. */
-    vec y = (vec)((ivec)p + exponent);
+    vec y = (vec)((uvec)p + exponent);
     y = vselect(x > MATH_EXP_MAX, vset((real)INFINITY), y);
     y = vselect(x < MATH_EXP_MIN, vset(0), y);
     return vselect(x != x, x, y);
@@ -119,10 +118,10 @@ ALWAYS_INLINE vec
 vexpm1(vec x)
 {
     vec n;
-    ivec exponent;
+    uvec exponent;
     vec p = vexp_reduced(vmax(x, vset(-64)), &n, &exponent); /* at -64 the result is -1 already */
     /* (p + 1) 2^n - 1 with s = 2^(n-1), as 2^n may overflow where the result does not. */
-    vec s = (vec)(exponent + (MATH_ONE - ((integer)1 << MATH_MANTISSA)));
+    vec s = (vec)(exponent + (unsigned_integer)(MATH_ONE - ((integer)1 << MATH_MANTISSA)));
     vec y = 2 * vfma(s, p, s - (real)0.5);
     y = vselect(n == 0, p, y);
     y = vselect(x > MATH_EXP_MAX, vset((real)INFINITY), y);
@@ -136,15 +135,14 @@ ALWAYS_INLINE vec
 vlog(vec x)
 {
 #if MATH_F64
-    static const real c[] = {0.66666666666667353472, 0.39999999999407686183,
-                             0.28571428744102368077, 0.22222198382056714568,
-                             0.18183574998260386549, 0.15313759622755174773,
+    static const real c[] = {0.66666666666667353472, 0.39999999999407686183, 0.28571428744102368077,
+                             0.22222198382056714568, 0.18183574998260386549, 0.15313759622755174773,
                              0.14799031060742456697};
 #else
     static const real c[] = {0.66666665637453096887f, 0.40000337197081553092f,
                              0.28537170649587398405f, 0.23584945469198169356f};
 #endif
-    ivec bits = (ivec)x + (MATH_ONE - MATH_SQRT_HALF);
+    ivec bits = (ivec)((uvec)x + (unsigned_integer)(MATH_ONE - MATH_SQRT_HALF));
     ivec exponent = (bits >> MATH_MANTISSA) - (MATH_ONE >> MATH_MANTISSA);
     vec magic = vset(MATH_MAGIC);
     vec k = (vec)((ivec)magic + exponent) - magic; /* to real: 64-bit conversions are rare */
@@ -192,23 +190,21 @@ ALWAYS_INLINE vec
 verf(vec x)
 {
 #if MATH_F64
-    static const real Q[] = {0.12837916709551256679, -0.37612638903183546628,
-                             0.11283791670945253232, -0.026866170643276218303,
-                             0.0052239776074234678405, -0.00085483259896967580333,
-                             0.00012055295320494294236, -0.000014924744663335489733,
-                             1.6447517677871873706e-6, -1.6209175911748695663e-7,
-                             1.372297626592450327e-8, -7.8011888740977515657e-10};
-    static const real P[] = {0.25539567631050576154, -0.42718584741395677295,
-                             0.24165819424246696417, -0.078978581016455989105,
-                             0.003732892398586743517, 0.0069974617900803019004,
-                             -0.00084714257235004013359, -0.00098197658327978004274,
-                             0.000043535313151305130837, 0.00017428768936969562515,
-                             0.000027630851590456731033, -0.000026587054836372941324,
-                             -0.000012622095258990250586};
+    static const real Q[] = {
+        0.12837916709551256679,    -0.37612638903183546628,     0.11283791670945253232,
+        -0.026866170643276218303,  0.0052239776074234678405,    -0.00085483259896967580333,
+        0.00012055295320494294236, -0.000014924744663335489733, 1.6447517677871873706e-6,
+        -1.6209175911748695663e-7, 1.372297626592450327e-8,     -7.8011888740977515657e-10};
+    static const real P[] = {
+        0.25539567631050576154,     -0.42718584741395677295,    0.24165819424246696417,
+        -0.078978581016455989105,   0.003732892398586743517,    0.0069974617900803019004,
+        -0.00084714257235004013359, -0.00098197658327978004274, 0.000043535313151305130837,
+        0.00017428768936969562515,  0.000027630851590456731033, -0.000026587054836372941324,
+        -0.000012622095258990250586};
 #else
-    static const real Q[] = {0.12837916591418619569f, -0.37612627137424210358f,
-                             0.11283600185630825884f, -0.026854444844954315155f,
-                             0.0051895356635808047754f, -0.00080208431151955213949f,
+    static const real Q[] = {0.12837916591418619569f,    -0.37612627137424210358f,
+                             0.11283600185630825884f,    -0.026854444844954315155f,
+                             0.0051895356635808047754f,  -0.00080208431151955213949f,
                              0.000078891227681959120452f};
     static const real P[] = {0.25539613957015536127f, -0.42718752046683681034f,
                              0.24146261420700724377f, -0.080816753247684554569f,
@@ -223,7 +219,7 @@ verf(vec x)
 }
 
 /* 1 / (1 + exp(-x)), below 0 as e / (1 + e) with e = exp(x): a huge e would cost accuracy. The
- * second step takes back what the sum 1 + e lost in rounding (1 / (1 + e) is 1 - y there, else y). */
+ * second step takes back what the sum 1 + e lost in rounding (1 / (1 + e) is 1 - y, else y). */
 ALWAYS_INLINE vec
 vsigmoid(vec x)
 {

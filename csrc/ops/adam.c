@@ -54,9 +54,15 @@ run(const pcnn_site *site)
     double rate = hyper[0], beta1 = hyper[1], beta2 = hyper[2], step = hyper[5];
     if (!(step >= 1))
         return pcnn_fail(PCNN_ERR_VALUE, "adam_: step must be 1 or more, got %g", step);
-    job j = {pcnn_kernels_for(type->dtype), site->out[0].data, site->out[1].data,
-             site->out[2].data, site->in[GRAD].data, pcnn_type_size(type),
-             pcnn_dtype_size(type->dtype), false, {0}};
+    job j = {pcnn_kernels_for(type->dtype),
+             site->out[0].data,
+             site->out[1].data,
+             site->out[2].data,
+             site->in[GRAD].data,
+             pcnn_type_size(type),
+             pcnn_dtype_size(type->dtype),
+             false,
+             {0}};
     j.keras = ((const pcnn_adam_attrs *)site->attrs)->style == PCNN_STYLE_KERAS;
     double correction1 = 1 - pow(beta1, step), correction2 = sqrt(1 - pow(beta2, step));
     j.c[0] = j.keras ? rate * correction2 / correction1 : rate / correction1;

@@ -13,8 +13,8 @@ infer(const pcnn_call *call, pcnn_type *out)
     char text[PCNN_SHAPE_TEXT];
     int axis;
     PCNN_TRY(pcnn_expect_float(call, 0));
-    PCNN_TRY(pcnn_normalize_axis(call, ((const pcnn_argmax_attrs *)call->attrs)->axis, x->ndim,
-                                 &axis));
+    PCNN_TRY(
+        pcnn_normalize_axis(call, ((const pcnn_argmax_attrs *)call->attrs)->axis, x->ndim, &axis));
     if (x->shape[axis] == 0)
         return pcnn_fail(PCNN_ERR_VALUE, "argmax: x has shape %s: axis %d is empty",
                          pcnn_shape_text(x, text), axis);

@@ -8,47 +8,7 @@
 #include <math.h>
 
 #include "core/parallel.h"
-#include "ops/channels.h"
-
-extern const pcnn_op pcnn_op_sub;
-
-typedef struct {
-    const pcnn_site *site;
-    const pcnn_kernels *kernels;
-    pcnn_channels view;
-    pcnn_dtype dtype;
-    double eps;
-} job;
-
-static job
-make_job(const pcnn_site *site, int x)
-{
-    const pcnn_norm_attrs *attrs = site->attrs;
-    const pcnn_tensor *tensor = &site->in[x];
-    job job = {.site = site, .dtype = tensor->type.dtype, .eps = attrs->eps};
-    job.kernels = pcnn_kernels_for(job.dtype);
-    job.view = pcnn_channels_view(tensor, pcnn_norm_axis(attrs, &tensor->type));
-    return job;
-}
-
-static void *
-at(const pcnn_tensor *tensor, int64_t offset)
-{
-    return (char *)tensor->data + offset;
-}
-
-static double
-bytes_of(const job *job)
-{
-    return (double)job->view.count * (double)job->view.C * (double)job->view.itemsize;
-}
-
-static int64_t
-workspace_for(const pcnn_site *site, int x)
-{
-    job job = make_job(site, x);
-    return pcnn_channels_workspace(&job.view);
-}
+#include "ops/norm.h"
 
 /* ---- forward: in x, gamma, beta; out y, mean, var; coefficients mean, scale, shift ---- */
 
@@ -56,7 +16,7 @@ static pcnn_status
 infer(const pcnn_call *call, pcnn_type *out)
 {
     int64_t C;
-    PCNN_TRY(pcnn_norm_check(call, 1, &C));
+    PCNN_TRY(pcnn_norm_check(call, &C));
     out[0] = call->in[0];
     out[1] = out[2] = (pcnn_type){.dtype = call->in[0].dtype, .ndim = 1, .shape = {C}};
     return PCNN_OK;
@@ -65,11 +25,11 @@ infer(const pcnn_call *call, pcnn_type *out)
 static void
 forward_sums(const void *context, int64_t k, int64_t c)
 {
-    const job *job = context;
+    const pcnn_norm_job *job = context;
     const pcnn_channels *view = &job->view;
     pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
     double *sums = pcnn_channels_partials(view, job->site->work, k, c);
-    const void *x = at(&job->site->in[0], chunk.offset);
+    const void *x = pcnn_norm_at(&job->site->in[0], chunk.offset);
     if (view->columns)
         job->kernels->batch_norm_column_sums(x, chunk.n, view->C, sums);
     else
@@ -78,20 +38,21 @@ forward_sums(const void *context, int64_t k, int64_t c)
 
 /* Stores mean and var, and the coefficients made of their rounded values: backward sees those. */
 static void
-store_statistics(const job *job, int64_t c, double mean, double var, double coef[3])
+store_statistics(const pcnn_norm_job *job, int64_t c, double mean, double var, double coef[3])
 {
     const pcnn_site *site = job->site;
     pcnn_real_put(job->dtype, site->out[1].data, c, mean);
     pcnn_real_put(job->dtype, site->out[2].data, c, var);
     coef[0] = pcnn_real_get(&site->out[1], c, 0);
-    coef[1] = pcnn_real_get(&site->in[1], c, 1) / sqrt(pcnn_real_get(&site->out[2], c, 0) + job->eps);
+    coef[1] =
+        pcnn_real_get(&site->in[1], c, 1) / sqrt(pcnn_real_get(&site->out[2], c, 0) + job->eps);
     coef[2] = pcnn_real_get(&site->in[2], c, 0);
 }
 
 static void
 forward_finish(const void *context, int64_t c)
 {
-    const job *job = context;
+    const pcnn_norm_job *job = context;
     const pcnn_channels *view = &job->view;
     const double count = view->count > 0 ? (double)view->count : 1;
     double mean = 0, squares = 0, coef[3];
@@ -107,31 +68,14 @@ forward_finish(const void *context, int64_t c)
         squares += sums[view->C] + 2 * shift * (sums[0] - n * centre) + n * shift * shift;
     }
     store_statistics(job, c, mean, squares > 0 || isnan(squares) ? squares / count : 0, coef);
-    void *coefficients = pcnn_channels_coefficients(view, job->site->work, c);
-    for (int i = 0; i < 3; i++)
-        pcnn_real_put(job->dtype, coefficients, i * view->C, coef[i]);
-}
-
-static void
-forward_apply(const void *context, int64_t k, int64_t c)
-{
-    const job *job = context;
-    const pcnn_channels *view = &job->view;
-    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
-    const void *coef = pcnn_channels_coefficients(view, job->site->work, c);
-    const void *x = at(&job->site->in[0], chunk.offset);
-    void *y = at(&job->site->out[0], chunk.offset);
-    if (view->columns)
-        job->kernels->batch_norm_column_apply(x, y, chunk.n, view->C, coef);
-    else
-        job->kernels->batch_norm_row_apply(x, y, chunk.n, chunk.lanes, view->C, coef);
+    pcnn_norm_put_coefficients(job, c, 3, coef);
 }
 
 static pcnn_status
 run_forward(const pcnn_site *site)
 {
-    job job = make_job(site, 0);
-    pcnn_channel_passes passes = {forward_sums, forward_finish, forward_apply, bytes_of(&job) / 2};
+    pcnn_norm_job job = pcnn_norm_make_job(site);
+    pcnn_channel_passes passes = {forward_sums, forward_finish, pcnn_norm_affine, job.bytes / 2};
     pcnn_channels_run(&job.view, &passes, &job);
     return PCNN_OK;
 }
@@ -140,7 +84,7 @@ static void
 reference_task(void *context, int64_t begin, int64_t end, int worker)
 {
     (void)worker;
-    const job *job = context;
+    const pcnn_norm_job *job = context;
     const pcnn_channels *view = &job->view;
     const void *x = job->site->in[0].data;
     for (int64_t c = begin; c < end; c++) {
@@ -156,45 +100,15 @@ reference_task(void *context, int64_t begin, int64_t end, int worker)
 static pcnn_status
 run_reference(const pcnn_site *site)
 {
-    job job = make_job(site, 0);
-    pcnn_parallel(job.view.C, 1, bytes_of(&job), reference_task, &job);
+    pcnn_norm_job job = pcnn_norm_make_job(site);
+    pcnn_parallel(job.view.C, 1, job.bytes, reference_task, &job);
     return PCNN_OK;
 }
 
-static int
-axis_of(const pcnn_site *site, int x)
-{
-    return pcnn_norm_axis(site->attrs, &site->in[x].type);
-}
-
-static const char *
-refuse_n16(const pcnn_site *site)
-{
-    return pcnn_channels_refuse_n16(&site->in[0], axis_of(site, 0));
-}
-
-static const char *
-refuse_rows(const pcnn_site *site)
-{
-    return pcnn_channels_refuse_rows(&site->in[0], axis_of(site, 0));
-}
-
-static const char *
-refuse_columns(const pcnn_site *site)
-{
-    return pcnn_channels_refuse_columns(&site->in[0], axis_of(site, 0));
-}
-
-static int64_t
-workspace(const pcnn_site *site)
-{
-    return workspace_for(site, 0);
-}
-
 static const pcnn_impl impls[] = {
-    {"n16", 1, 1, 1, refuse_n16, workspace, run_forward},
-    {"rows", 0, 0, 1, refuse_rows, workspace, run_forward},
-    {"columns", 0, 0, 1, refuse_columns, workspace, run_forward},
+    {"n16", 1, 1, 1, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_forward},
+    {"rows", 0, 0, 1, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_forward},
+    {"columns", 0, 0, 1, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_forward},
     {"reference", 0, 0, 1, NULL, NULL, run_reference},
     {.name = NULL},
 };
@@ -265,25 +179,9 @@ infer_grad(const pcnn_call *call, pcnn_type *out)
     return PCNN_OK;
 }
 
-static void
-grad_sums(const void *context, int64_t k, int64_t c)
-{
-    const job *job = context;
-    const pcnn_channels *view = &job->view;
-    const pcnn_site *site = job->site;
-    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
-    double *sums = pcnn_channels_partials(view, site->work, k, c);
-    const void *dy = at(&site->in[0], chunk.offset), *x = at(&site->in[1], chunk.offset);
-    const void *mean = at(&site->in[2], c * (int64_t)view->itemsize);
-    if (view->columns)
-        job->kernels->batch_norm_column_grad_sums(dy, x, chunk.n, view->C, mean, sums);
-    else
-        job->kernels->batch_norm_row_grad_sums(dy, x, chunk.n, chunk.lanes, view->C, mean, sums);
-}
-
 /* From sum dy and sum dy (x - mean) of channel c: stores dgamma and dbeta, fills coef. */
 static void
-grad_coefficients(const job *job, int64_t c, double sum, double product, double coef[4])
+grad_coefficients(const pcnn_norm_job *job, int64_t c, double sum, double product, double coef[4])
 {
     const pcnn_site *site = job->site;
     double count = job->view.count > 0 ? (double)job->view.count : 1;
@@ -300,30 +198,24 @@ grad_coefficients(const job *job, int64_t c, double sum, double product, double 
 static void
 grad_finish(const void *context, int64_t c)
 {
-    const job *job = context;
-    const pcnn_channels *view = &job->view;
-    double sum = 0, product = 0, coef[4];
-    for (int64_t k = 0; k < view->chunks; k++) {
-        const double *sums = pcnn_channels_partials(view, job->site->work, k, c);
-        sum += sums[0];
-        product += sums[view->C];
-    }
-    grad_coefficients(job, c, sum, product, coef);
-    void *coefficients = pcnn_channels_coefficients(view, job->site->work, c);
-    for (int i = 0; i < 4; i++)
-        pcnn_real_put(job->dtype, coefficients, i * view->C, coef[i]);
+    const pcnn_norm_job *job = context;
+    double sums[2], coef[4];
+    pcnn_norm_total(job, c, sums);
+    grad_coefficients(job, c, sums[0], sums[1], coef);
+    pcnn_norm_put_coefficients(job, c, 4, coef);
 }
 
 static void
 grad_apply(const void *context, int64_t k, int64_t c)
 {
-    const job *job = context;
+    const pcnn_norm_job *job = context;
     const pcnn_channels *view = &job->view;
     const pcnn_site *site = job->site;
     pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
     const void *coef = pcnn_channels_coefficients(view, site->work, c);
-    const void *dy = at(&site->in[0], chunk.offset), *x = at(&site->in[1], chunk.offset);
-    void *dx = at(&site->out[0], chunk.offset);
+    const void *dy = pcnn_norm_at(&site->in[0], chunk.offset),
+               *x = pcnn_norm_at(&site->in[1], chunk.offset);
+    void *dx = pcnn_norm_at(&site->out[0], chunk.offset);
     if (view->columns)
         job->kernels->batch_norm_column_grad_apply(dy, x, dx, chunk.n, view->C, coef);
     else
@@ -333,8 +225,8 @@ grad_apply(const void *context, int64_t k, int64_t c)
 static pcnn_status
 run_grad(const pcnn_site *site)
 {
-    job job = make_job(site, 1);
-    pcnn_channel_passes passes = {grad_sums, grad_finish, grad_apply, bytes_of(&job)};
+    pcnn_norm_job job = pcnn_norm_make_job(site);
+    pcnn_channel_passes passes = {pcnn_norm_grad_sums, grad_finish, grad_apply, job.bytes};
     pcnn_channels_run(&job.view, &passes, &job);
     return PCNN_OK;
 }
@@ -343,7 +235,7 @@ static void
 grad_reference_task(void *context, int64_t begin, int64_t end, int worker)
 {
     (void)worker;
-    const job *job = context;
+    const pcnn_norm_job *job = context;
     const pcnn_channels *view = &job->view;
     const pcnn_site *site = job->site;
     const void *dy = site->in[0].data, *x = site->in[1].data;
@@ -360,40 +252,16 @@ grad_reference_task(void *context, int64_t begin, int64_t end, int worker)
 static pcnn_status
 run_grad_reference(const pcnn_site *site)
 {
-    job job = make_job(site, 1);
-    pcnn_parallel(job.view.C, 1, bytes_of(&job), grad_reference_task, &job);
+    pcnn_norm_job job = pcnn_norm_make_job(site);
+    pcnn_parallel(job.view.C, 1, job.bytes, grad_reference_task, &job);
     return PCNN_OK;
-}
-
-static const char *
-refuse_grad_n16(const pcnn_site *site)
-{
-    return pcnn_channels_refuse_n16(&site->in[1], axis_of(site, 1));
-}
-
-static const char *
-refuse_grad_rows(const pcnn_site *site)
-{
-    return pcnn_channels_refuse_rows(&site->in[1], axis_of(site, 1));
-}
-
-static const char *
-refuse_grad_columns(const pcnn_site *site)
-{
-    return pcnn_channels_refuse_columns(&site->in[1], axis_of(site, 1));
-}
-
-static int64_t
-workspace_grad(const pcnn_site *site)
-{
-    return workspace_for(site, 1);
 }
 
 /* A channel's sums are made before its first element is overwritten: dx may lie on dy or x. */
 static const pcnn_impl grad_impls[] = {
-    {"n16", 3, 1, 3, refuse_grad_n16, workspace_grad, run_grad},
-    {"rows", 0, 0, 3, refuse_grad_rows, workspace_grad, run_grad},
-    {"columns", 0, 0, 3, refuse_grad_columns, workspace_grad, run_grad},
+    {"n16", 3, 1, 3, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_grad},
+    {"rows", 0, 0, 3, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_grad},
+    {"columns", 0, 0, 3, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_grad},
     {"reference", 0, 0, 3, NULL, NULL, run_grad_reference},
     {.name = NULL},
 };

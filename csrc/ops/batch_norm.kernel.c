@@ -209,8 +209,8 @@ PCNN_K(batch_norm_column_apply)(const void *px, void *py, int64_t rows, int64_t 
     for (int64_t r = 0; r < rows; r++, x += C, y += C)
         for (int64_t j = 0; j < C; j += LANES) {
             vec d = load_columns(x + j, C - j) - load_columns(coef + j, C - j);
-            vec v = vfma(d, load_columns(coef + C + j, C - j),
-                         load_columns(coef + 2 * C + j, C - j));
+            vec v =
+                vfma(d, load_columns(coef + C + j, C - j), load_columns(coef + 2 * C + j, C - j));
             store_columns(y + j, v, C - j);
         }
 }
@@ -309,7 +309,7 @@ PCNN_K(batch_norm_reference_grad_apply)(const void *pdy, const void *px, void *p
     for (int64_t o = 0; o < outer; o++)
         for (int64_t i = 0; i < inner; i++) {
             int64_t at = (o * C + c) * inner + i;
-            dx[at] = (real)(coef[1] * (double)dy[at] + coef[2] * ((double)x[at] - coef[0])
-                            + coef[3]);
+            dx[at] =
+                (real)(coef[1] * (double)dy[at] + coef[2] * ((double)x[at] - coef[0]) + coef[3]);
         }
 }

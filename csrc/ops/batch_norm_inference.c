@@ -5,80 +5,7 @@
 #include <math.h>
 
 #include "core/parallel.h"
-#include "ops/channels.h"
-
-typedef struct {
-    const pcnn_site *site;
-    const pcnn_kernels *kernels;
-    pcnn_channels view;
-    pcnn_dtype dtype;
-    double eps;
-} job;
-
-static job
-make_job(const pcnn_site *site, int x)
-{
-    const pcnn_norm_attrs *attrs = site->attrs;
-    const pcnn_tensor *tensor = &site->in[x];
-    job job = {.site = site, .dtype = tensor->type.dtype, .eps = attrs->eps};
-    job.kernels = pcnn_kernels_for(job.dtype);
-    job.view = pcnn_channels_view(tensor, pcnn_norm_axis(attrs, &tensor->type));
-    return job;
-}
-
-static void *
-at(const pcnn_tensor *tensor, int64_t offset)
-{
-    return (char *)tensor->data + offset;
-}
-
-static double
-bytes_of(const job *job)
-{
-    return (double)job->view.count * (double)job->view.C * (double)job->view.itemsize;
-}
-
-static int64_t
-workspace_for(const pcnn_site *site, int x)
-{
-    job job = make_job(site, x);
-    return pcnn_channels_workspace(&job.view);
-}
-
-static int
-axis_of(const pcnn_site *site, int x)
-{
-    return pcnn_norm_axis(site->attrs, &site->in[x].type);
-}
-
-static void
-store_coefficients(const job *job, int64_t c, int n, const double *coef)
-{
-    void *coefficients = pcnn_channels_coefficients(&job->view, job->site->work, c);
-    for (int i = 0; i < n; i++)
-        pcnn_real_put(job->dtype, coefficients, i * job->view.C, coef[i]);
-}
-
-/* y = (x - coef[0]) * coef[1] + coef[2] over one chunk: forward with x, backward with dy. */
-static void
-affine(const job *job, int64_t k, int64_t c)
-{
-    const pcnn_channels *view = &job->view;
-    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
-    const void *coef = pcnn_channels_coefficients(view, job->site->work, c);
-    const void *source = at(&job->site->in[0], chunk.offset);
-    void *target = at(&job->site->out[0], chunk.offset);
-    if (view->columns)
-        job->kernels->batch_norm_column_apply(source, target, chunk.n, view->C, coef);
-    else
-        job->kernels->batch_norm_row_apply(source, target, chunk.n, chunk.lanes, view->C, coef);
-}
-
-static void
-apply(const void *context, int64_t k, int64_t c)
-{
-    affine(context, k, c);
-}
+#include "ops/norm.h"
 
 /* ---- forward: in x, mean, var, gamma, beta ---- */
 
@@ -86,13 +13,13 @@ static pcnn_status
 infer(const pcnn_call *call, pcnn_type *out)
 {
     int64_t C;
-    PCNN_TRY(pcnn_norm_check(call, 1, &C));
+    PCNN_TRY(pcnn_norm_check(call, &C));
     out[0] = call->in[0];
     return PCNN_OK;
 }
 
 static void
-forward_coefficients(const job *job, int64_t c, double coef[3])
+forward_coefficients(const pcnn_norm_job *job, int64_t c, double coef[3])
 {
     const pcnn_tensor *in = job->site->in;
     coef[0] = pcnn_real_get(&in[1], c, 0);
@@ -105,14 +32,14 @@ forward_finish(const void *context, int64_t c)
 {
     double coef[3];
     forward_coefficients(context, c, coef);
-    store_coefficients(context, c, 3, coef);
+    pcnn_norm_put_coefficients(context, c, 3, coef);
 }
 
 static pcnn_status
 run_forward(const pcnn_site *site)
 {
-    job job = make_job(site, 0);
-    pcnn_channel_passes passes = {NULL, forward_finish, apply, bytes_of(&job) * 0.4};
+    pcnn_norm_job job = pcnn_norm_make_job(site);
+    pcnn_channel_passes passes = {NULL, forward_finish, pcnn_norm_affine, job.bytes * 0.4};
     pcnn_channels_run(&job.view, &passes, &job);
     return PCNN_OK;
 }
@@ -121,7 +48,7 @@ static void
 reference_task(void *context, int64_t begin, int64_t end, int worker)
 {
     (void)worker;
-    const job *job = context;
+    const pcnn_norm_job *job = context;
     const pcnn_channels *view = &job->view;
     for (int64_t c = begin; c < end; c++) {
         double coef[3];
@@ -134,39 +61,15 @@ reference_task(void *context, int64_t begin, int64_t end, int worker)
 static pcnn_status
 run_reference(const pcnn_site *site)
 {
-    job job = make_job(site, 0);
-    pcnn_parallel(job.view.C, 1, bytes_of(&job), reference_task, &job);
+    pcnn_norm_job job = pcnn_norm_make_job(site);
+    pcnn_parallel(job.view.C, 1, job.bytes, reference_task, &job);
     return PCNN_OK;
 }
 
-static const char *
-refuse_n16(const pcnn_site *site)
-{
-    return pcnn_channels_refuse_n16(&site->in[0], axis_of(site, 0));
-}
-
-static const char *
-refuse_rows(const pcnn_site *site)
-{
-    return pcnn_channels_refuse_rows(&site->in[0], axis_of(site, 0));
-}
-
-static const char *
-refuse_columns(const pcnn_site *site)
-{
-    return pcnn_channels_refuse_columns(&site->in[0], axis_of(site, 0));
-}
-
-static int64_t
-workspace(const pcnn_site *site)
-{
-    return workspace_for(site, 0);
-}
-
 static const pcnn_impl impls[] = {
-    {"n16", 1, 1, 1, refuse_n16, workspace, run_forward},
-    {"rows", 0, 0, 1, refuse_rows, workspace, run_forward},
-    {"columns", 0, 0, 1, refuse_columns, workspace, run_forward},
+    {"n16", 1, 1, 1, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_forward},
+    {"rows", 0, 0, 1, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_forward},
+    {"columns", 0, 0, 1, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_forward},
     {"reference", 0, 0, 1, NULL, NULL, run_reference},
     {.name = NULL},
 };
@@ -236,25 +139,9 @@ infer_grad(const pcnn_call *call, pcnn_type *out)
     return PCNN_OK;
 }
 
-static void
-grad_sums(const void *context, int64_t k, int64_t c)
-{
-    const job *job = context;
-    const pcnn_channels *view = &job->view;
-    const pcnn_site *site = job->site;
-    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
-    double *sums = pcnn_channels_partials(view, site->work, k, c);
-    const void *dy = at(&site->in[0], chunk.offset), *x = at(&site->in[1], chunk.offset);
-    const void *mean = at(&site->in[2], c * (int64_t)view->itemsize);
-    if (view->columns)
-        job->kernels->batch_norm_column_grad_sums(dy, x, chunk.n, view->C, mean, sums);
-    else
-        job->kernels->batch_norm_row_grad_sums(dy, x, chunk.n, chunk.lanes, view->C, mean, sums);
-}
-
 /* Stores dgamma and dbeta; fills the coefficients of dx = (dy - 0) * coef[1] + 0. */
 static void
-grad_coefficients(const job *job, int64_t c, double sum, double product, double coef[3])
+grad_coefficients(const pcnn_norm_job *job, int64_t c, double sum, double product, double coef[3])
 {
     const pcnn_site *site = job->site;
     double r = 1 / sqrt(pcnn_real_get(&site->in[3], c, 0) + job->eps);
@@ -267,23 +154,18 @@ grad_coefficients(const job *job, int64_t c, double sum, double product, double 
 static void
 grad_finish(const void *context, int64_t c)
 {
-    const job *job = context;
-    const pcnn_channels *view = &job->view;
-    double sum = 0, product = 0, coef[3];
-    for (int64_t k = 0; k < view->chunks; k++) {
-        const double *sums = pcnn_channels_partials(view, job->site->work, k, c);
-        sum += sums[0];
-        product += sums[view->C];
-    }
-    grad_coefficients(job, c, sum, product, coef);
-    store_coefficients(job, c, 3, coef);
+    double sums[2], coef[3];
+    pcnn_norm_total(context, c, sums);
+    grad_coefficients(context, c, sums[0], sums[1], coef);
+    pcnn_norm_put_coefficients(context, c, 3, coef);
 }
 
 static pcnn_status
 run_grad(const pcnn_site *site)
 {
-    job job = make_job(site, 1);
-    pcnn_channel_passes passes = {grad_sums, grad_finish, apply, bytes_of(&job) * 0.8};
+    pcnn_norm_job job = pcnn_norm_make_job(site);
+    pcnn_channel_passes passes = {pcnn_norm_grad_sums, grad_finish, pcnn_norm_affine,
+                                  job.bytes * 0.8};
     pcnn_channels_run(&job.view, &passes, &job);
     return PCNN_OK;
 }
@@ -292,7 +174,7 @@ static void
 grad_reference_task(void *context, int64_t begin, int64_t end, int worker)
 {
     (void)worker;
-    const job *job = context;
+    const pcnn_norm_job *job = context;
     const pcnn_channels *view = &job->view;
     const pcnn_site *site = job->site;
     const void *dy = site->in[0].data;
@@ -309,40 +191,16 @@ grad_reference_task(void *context, int64_t begin, int64_t end, int worker)
 static pcnn_status
 run_grad_reference(const pcnn_site *site)
 {
-    job job = make_job(site, 1);
-    pcnn_parallel(job.view.C, 1, bytes_of(&job), grad_reference_task, &job);
+    pcnn_norm_job job = pcnn_norm_make_job(site);
+    pcnn_parallel(job.view.C, 1, job.bytes, grad_reference_task, &job);
     return PCNN_OK;
-}
-
-static const char *
-refuse_grad_n16(const pcnn_site *site)
-{
-    return pcnn_channels_refuse_n16(&site->in[1], axis_of(site, 1));
-}
-
-static const char *
-refuse_grad_rows(const pcnn_site *site)
-{
-    return pcnn_channels_refuse_rows(&site->in[1], axis_of(site, 1));
-}
-
-static const char *
-refuse_grad_columns(const pcnn_site *site)
-{
-    return pcnn_channels_refuse_columns(&site->in[1], axis_of(site, 1));
-}
-
-static int64_t
-workspace_grad(const pcnn_site *site)
-{
-    return workspace_for(site, 1);
 }
 
 /* A channel's sums are made before its first element is overwritten: dx may lie on dy or x. */
 static const pcnn_impl grad_impls[] = {
-    {"n16", 3, 1, 3, refuse_grad_n16, workspace_grad, run_grad},
-    {"rows", 0, 0, 3, refuse_grad_rows, workspace_grad, run_grad},
-    {"columns", 0, 0, 3, refuse_grad_columns, workspace_grad, run_grad},
+    {"n16", 3, 1, 3, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_grad},
+    {"rows", 0, 0, 3, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_grad},
+    {"columns", 0, 0, 3, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_grad},
     {"reference", 0, 0, 3, NULL, NULL, run_grad_reference},
     {.name = NULL},
 };

@@ -62,8 +62,8 @@ sub_gradient(pcnn_grad *grad) /* da = dy, db = -dy */
         return PCNN_OK;
     /* Summed first: the negation is then of the smaller one. */
     pcnn_value *sum;
-    PCNN_TRY(pcnn_emit_sum_to(grad, pcnn_value_retain(grad->dout[0]),
-                              pcnn_value_type(grad->in[1]), &sum));
+    PCNN_TRY(pcnn_emit_sum_to(grad, pcnn_value_retain(grad->dout[0]), pcnn_value_type(grad->in[1]),
+                              &sum));
     pcnn_status status = PCNN_EMIT(grad, &grad->din[1], neg, NULL, sum);
     pcnn_value_release(sum);
     return status;
@@ -131,8 +131,8 @@ pow_gradient(pcnn_grad *grad) /* da = dy b a^(b-1), db = dy y log(a), 0 where a 
 {
     pcnn_value *dy = grad->dout[0];
     if (grad->wanted[0])
-        PCNN_TRY(give2(grad, 0, &pcnn_op_mul, &pcnn_op_pow_slope_base, grad->in[0], grad->in[1],
-                       dy));
+        PCNN_TRY(
+            give2(grad, 0, &pcnn_op_mul, &pcnn_op_pow_slope_base, grad->in[0], grad->in[1], dy));
     if (grad->wanted[1])
         PCNN_TRY(give2(grad, 1, &pcnn_op_mul, &pcnn_op_pow_slope_exponent, grad->in[0],
                        grad->out[0], dy));
@@ -141,34 +141,34 @@ pow_gradient(pcnn_grad *grad) /* da = dy b a^(b-1), db = dy y log(a), 0 where a 
 
 /* `zero`: the operation makes 0 of two zeros. The three N16 forms are both operands in N16, and
  * one of them beside numbers or one number a channel. */
-#define BINARY(id, text, in_bits, out_bits, gradient_function, more_flags, zero, ns)             \
-    static pcnn_status run_##id(const pcnn_site *site)                                           \
-    {                                                                                              \
-        const pcnn_kernels *kernels = pcnn_kernels_for(site->out[0].type.dtype);                   \
-        bool plain = site->in[0].layout != PCNN_N16 || site->in[1].layout != PCNN_N16;             \
-        return pcnn_elementwise_run(site, kernels->id##_rows, 0, zero && !plain, ns);            \
-    }                                                                                              \
-    static const pcnn_impl id##_impls[] = {                                                      \
-        {"n16", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_##id},                           \
-        {"n16_a", 1, 1, 1, pcnn_elementwise_refuse_n16, NULL, run_##id},                         \
-        {"n16_b", 2, 1, 2, pcnn_elementwise_refuse_n16, NULL, run_##id},                         \
-        {"plain", 0, 0, 3, NULL, NULL, run_##id},                                                \
-        {0},                                                                                       \
-    };                                                                                             \
-    const pcnn_op pcnn_op_##id = {                                                               \
-        .name = #id,                                                                             \
-        .doc = text "\n\na, b: float32 or float64, shapes that broadcast as in NumPy; y: the "     \
-                    "shape they broadcast to.",                                                    \
-        .n_in = 2,                                                                                 \
-        .params = {{"a", false}, {"b", false}},                                                    \
-        .n_out = 1,                                                                                \
-        .out_names = {"y"},                                                                        \
-        .saves_in = in_bits,                                                                       \
-        .saves_out = out_bits,                                                                     \
-        .flags = PCNN_OP_FOLLOWS | (more_flags),                                                   \
-        .infer = infer_binary,                                                                     \
-        .gradient = gradient_function,                                                             \
-        .impls = id##_impls,                                                                     \
+#define BINARY(id, text, in_bits, out_bits, gradient_function, more_flags, zero, ns)           \
+    static pcnn_status run_##id(const pcnn_site *site)                                         \
+    {                                                                                          \
+        const pcnn_kernels *kernels = pcnn_kernels_for(site->out[0].type.dtype);               \
+        bool plain = site->in[0].layout != PCNN_N16 || site->in[1].layout != PCNN_N16;         \
+        return pcnn_elementwise_run(site, kernels->id##_rows, 0, zero && !plain, ns);          \
+    }                                                                                          \
+    static const pcnn_impl id##_impls[] = {                                                    \
+        {"n16", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_##id},                         \
+        {"n16_a", 1, 1, 1, pcnn_elementwise_refuse_n16, NULL, run_##id},                       \
+        {"n16_b", 2, 1, 2, pcnn_elementwise_refuse_n16, NULL, run_##id},                       \
+        {"plain", 0, 0, 3, NULL, NULL, run_##id},                                              \
+        {0},                                                                                   \
+    };                                                                                         \
+    const pcnn_op pcnn_op_##id = {                                                             \
+        .name = #id,                                                                           \
+        .doc = text "\n\na, b: float32 or float64, shapes that broadcast as in NumPy; y: the " \
+                    "shape they broadcast to.",                                                \
+        .n_in = 2,                                                                             \
+        .params = {{"a", false}, {"b", false}},                                                \
+        .n_out = 1,                                                                            \
+        .out_names = {"y"},                                                                    \
+        .saves_in = in_bits,                                                                   \
+        .saves_out = out_bits,                                                                 \
+        .flags = PCNN_OP_FOLLOWS | (more_flags),                                               \
+        .infer = infer_binary,                                                                 \
+        .gradient = gradient_function,                                                         \
+        .impls = id##_impls,                                                                   \
     };
 
 BINARY(add, "y = a + b", 0, 0, add_gradient, 0, true, 0.4)
@@ -181,5 +181,4 @@ BINARY(minimum, "y = the smaller of a and b; NaN where either is", 3, 0, minimum
        0.4)
 BINARY(pow, "y = a to the power of b", 3, 1, pow_gradient, 0, false, 12)
 BINARY(pow_slope_base, "y = b * a^(b-1); 0 where b = 0", 0, 0, NULL, PCNN_OP_INTERNAL, false, 12)
-BINARY(pow_slope_exponent, "y = b * log(a); 0 where a <= 0", 0, 0, NULL, PCNN_OP_INTERNAL, true,
-       8)
+BINARY(pow_slope_exponent, "y = b * log(a); 0 where a <= 0", 0, 0, NULL, PCNN_OP_INTERNAL, true, 8)

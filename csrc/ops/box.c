@@ -32,8 +32,8 @@ pcnn_box_collapse(pcnn_box *box)
     for (int i = 0; i < box->ndim; i++) {
         if (box->shape[i] == 1)
             continue;
-        if (n > 0 && box->source_strides[n - 1] == box->source_strides[i] * box->shape[i]
-            && box->target_strides[n - 1] == box->target_strides[i] * box->shape[i])
+        if (n > 0 && box->source_strides[n - 1] == box->source_strides[i] * box->shape[i] &&
+            box->target_strides[n - 1] == box->target_strides[i] * box->shape[i])
             n--, box->shape[n] *= box->shape[i];
         else
             box->shape[n] = box->shape[i];
@@ -57,8 +57,8 @@ typedef struct {
     int64_t piece, pieces; /* items of the last axis in a piece, pieces of a row */
 } job;
 
-#define COPY_ROW(type)                                                                             \
-    for (int64_t i = 0; i < n; i++, source += from, target += to)                                  \
+#define COPY_ROW(type)                                            \
+    for (int64_t i = 0; i < n; i++, source += from, target += to) \
         *(type *)target = *(const type *)source;
 
 /* n items with given strides. */
@@ -66,15 +66,9 @@ static void
 copy_items(const char *source, int64_t from, char *target, int64_t to, int64_t n, int64_t itemsize)
 {
     switch (itemsize) {
-    case 1:
-        COPY_ROW(uint8_t)
-        break;
-    case 4:
-        COPY_ROW(uint32_t)
-        break;
-    case 8:
-        COPY_ROW(uint64_t)
-        break;
+    case 1: COPY_ROW(uint8_t) break;
+    case 4: COPY_ROW(uint32_t) break;
+    case 8: COPY_ROW(uint64_t) break;
     default:
         for (int64_t i = 0; i < n; i++, source += from, target += to)
             memcpy(target, source, (size_t)itemsize);
@@ -119,8 +113,8 @@ pcnn_box_copy(const pcnn_box *given, const void *source, void *target)
     const int last = box->ndim - 1;
     for (int i = 0; i < last; i++)
         rows *= box->shape[i];
-    job.contiguous = box->source_strides[last] == box->itemsize
-                     && box->target_strides[last] == box->itemsize;
+    job.contiguous =
+        box->source_strides[last] == box->itemsize && box->target_strides[last] == box->itemsize;
     job.piece = PIECE / box->itemsize;
     job.pieces = (box->shape[last] + job.piece - 1) / job.piece;
     double bytes = (double)items * (double)box->itemsize;

@@ -1,8 +1,6 @@
 /* The channel view, its chunks and the order of the passes. */
 #include "ops/channels.h"
 
-#include <math.h>
-
 #include "core/parallel.h"
 
 /* Elements of a chunk: 16 KB of floats, so that the second look at it finds it in the first cache,
@@ -28,8 +26,8 @@ pcnn_channels_view(const pcnn_tensor *x, int axis)
     }
     view.columns = view.inner == 1;
     view.per_row = view.columns ? 1 : (view.inner + CHUNK - 1) / CHUNK;
-    view.chunks = view.columns ? (view.outer + CHUNK_ROWS - 1) / CHUNK_ROWS
-                               : view.outer * view.per_row;
+    view.chunks =
+        view.columns ? (view.outer + CHUNK_ROWS - 1) / CHUNK_ROWS : view.outer * view.per_row;
     return view;
 }
 
@@ -104,8 +102,7 @@ finish_channels(void *context, int64_t begin, int64_t end, int worker)
 /* The bits are the same in both orders; which one is faster depends on whether there are enough
  * channels for all threads. */
 void
-pcnn_channels_run(const pcnn_channels *view, const pcnn_channel_passes *passes,
-                  const void *context)
+pcnn_channels_run(const pcnn_channels *view, const pcnn_channel_passes *passes, const void *context)
 {
     pass_job job = {view, passes, context, passes->sums};
     if (!view->columns && view->C >= 4 * pcnn_threads()) {
@@ -144,91 +141,4 @@ void *
 pcnn_channels_coefficients(const pcnn_channels *view, void *work, int64_t c)
 {
     return (char *)((double *)work + partials_size(view)) + c * (int64_t)view->itemsize;
-}
-
-double
-pcnn_real_get(const pcnn_tensor *t, int64_t i, double absent)
-{
-    if (!pcnn_type_present(&t->type))
-        return absent;
-    return t->type.dtype == PCNN_F32 ? (double)((const float *)t->data)[i]
-                                     : ((const double *)t->data)[i];
-}
-
-void
-pcnn_real_put(pcnn_dtype dtype, void *data, int64_t i, double value)
-{
-    if (dtype == PCNN_F32)
-        ((float *)data)[i] = (float)value;
-    else
-        ((double *)data)[i] = value;
-}
-
-/* ---- which implementation ---- */
-
-static int64_t
-inner_size(const pcnn_tensor *x, int axis)
-{
-    int64_t inner = 1;
-    for (int i = axis + 1; i < x->type.ndim; i++)
-        inner *= x->type.shape[i];
-    return inner;
-}
-
-const char *
-pcnn_channels_refuse_n16(const pcnn_tensor *x, int axis)
-{
-    if (x->type.ndim != 4)
-        return "x does not have 4 dimensions";
-    return axis == 1 ? NULL : "the channels are not axis 1";
-}
-
-const char *
-pcnn_channels_refuse_rows(const pcnn_tensor *x, int axis)
-{
-    return inner_size(x, axis) != 1 ? NULL : "nothing lies behind the channels";
-}
-
-const char *
-pcnn_channels_refuse_columns(const pcnn_tensor *x, int axis)
-{
-    return inner_size(x, axis) == 1 ? NULL : "the channels are not the last axis";
-}
-
-/* ---- checks ---- */
-
-const pcnn_attr pcnn_norm_attr_list[] = {
-    PCNN_ATTR(pcnn_norm_attrs, axis, PCNN_ATTR_INT, "1"),
-    PCNN_ATTR(pcnn_norm_attrs, eps, PCNN_ATTR_REAL, "0.001"),
-    {NULL, 0, 0, NULL, NULL},
-};
-
-int
-pcnn_norm_axis(const pcnn_norm_attrs *attrs, const pcnn_type *x)
-{
-    return (int)(attrs->axis < 0 ? attrs->axis + x->ndim : attrs->axis);
-}
-
-pcnn_status
-pcnn_norm_check(const pcnn_call *call, int first, int64_t *C)
-{
-    const pcnn_norm_attrs *attrs = call->attrs;
-    const pcnn_type *x = &call->in[0];
-    char text[PCNN_SHAPE_TEXT];
-    int axis;
-    PCNN_TRY(pcnn_expect_float(call, 0));
-    if (x->ndim < 2 || x->ndim > 5)
-        return pcnn_fail(PCNN_ERR_SHAPE, "%s: x must have 2 to 5 dimensions, got shape %s",
-                         call->op->name, pcnn_shape_text(x, text));
-    PCNN_TRY(pcnn_normalize_axis(call, attrs->axis, x->ndim, &axis));
-    if (!isfinite(attrs->eps) || attrs->eps < 0)
-        return pcnn_fail(PCNN_ERR_VALUE,
-                         "%s: eps must be a finite number that is not negative, got %g",
-                         call->op->name, attrs->eps);
-    *C = x->shape[axis];
-    for (int i = first; i < call->n_in; i++) {
-        PCNN_TRY(pcnn_expect_same_dtype(call, 0, i));
-        PCNN_TRY(pcnn_expect_shape1(call, i, *C, "the number of channels of x"));
-    }
-    return PCNN_OK;
 }

@@ -50,29 +50,4 @@ int64_t pcnn_channels_workspace(const pcnn_channels *view);
 double *pcnn_channels_partials(const pcnn_channels *view, void *work, int64_t k, int64_t c);
 void *pcnn_channels_coefficients(const pcnn_channels *view, void *work, int64_t c);
 
-/* A real of either type, read or written as a double; an absent tensor (data NULL) reads as
- * `absent`. */
-double pcnn_real_get(const pcnn_tensor *t, int64_t i, double absent);
-void pcnn_real_put(pcnn_dtype dtype, void *data, int64_t i, double value);
-
-/* Implementations in the order n16, rows, columns, reference; why one does not take x. */
-const char *pcnn_channels_refuse_n16(const pcnn_tensor *x, int axis);
-const char *pcnn_channels_refuse_rows(const pcnn_tensor *x, int axis);
-const char *pcnn_channels_refuse_columns(const pcnn_tensor *x, int axis);
-
-/* ---- what the batch normalisation ops share ---- */
-
-typedef struct {
-    int64_t axis;
-    double eps;
-} pcnn_norm_attrs;
-
-extern const pcnn_attr pcnn_norm_attr_list[];
-
-/* The axis of a call that has been checked. */
-int pcnn_norm_axis(const pcnn_norm_attrs *attrs, const pcnn_type *x);
-
-/* Checks x (input 0), axis and eps, and that the inputs first .. n_in-1 are of shape (C,). */
-pcnn_status pcnn_norm_check(const pcnn_call *call, int first, int64_t *C);
-
 #endif

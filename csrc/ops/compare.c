@@ -17,46 +17,45 @@ infer_compare(const pcnn_call *call, pcnn_type *out)
 }
 
 /* Rows of integer operands: one loop for each dtype, as the dtype decides what `<` means. */
-#define INTEGER_LOOP(type, operator)                                                               \
-    {                                                                                              \
-        const type *a = in[0], *b = in[1];                                                         \
-        for (int64_t i = 0; i < n; i++)                                                            \
-            y[i] = a[i * step[0]] operator b[i * step[1]] ? 1.0f : 0.0f;                           \
+#define INTEGER_LOOP(type, operator)                                     \
+    {                                                                    \
+        const type *a = in[0], *b = in[1];                               \
+        for (int64_t i = 0; i < n; i++)                                  \
+            y[i] = a[i * step[0]] operator b[i * step[1]] ? 1.0f : 0.0f; \
     }
-#define INTEGER_ROWS(id, suffix, type, operator)                                                 \
-    static void id##_##suffix(const void *const *in, const int64_t *step, void *out, int64_t n,  \
-                                double parameter)                                                  \
-    {                                                                                              \
-        float *y = out;                                                                            \
-        (void)parameter;                                                                           \
-        INTEGER_LOOP(type, operator)                                                               \
+#define INTEGER_ROWS(id, suffix, type, operator)                                                \
+    static void id##_##suffix(const void *const *in, const int64_t *step, void *out, int64_t n, \
+                              double parameter)                                                 \
+    {                                                                                           \
+        float *y = out;                                                                         \
+        (void)parameter;                                                                        \
+        INTEGER_LOOP(type, operator)                                                            \
     }
 
 /* `zero`: 0 compared with 0 gives 0. */
-#define COMPARISON(id, operator, zero)                                                           \
-    INTEGER_ROWS(id, i64, int64_t, operator)                                                     \
-    INTEGER_ROWS(id, i32, int32_t, operator)                                                     \
-    INTEGER_ROWS(id, u8, uint8_t, operator)                                                      \
-    static pcnn_status run_##id(const pcnn_site *site)                                           \
+#define COMPARISON(id, operator, zero)                                                             \
+    INTEGER_ROWS(id, i64, int64_t, operator)                                                       \
+    INTEGER_ROWS(id, i32, int32_t, operator)                                                       \
+    INTEGER_ROWS(id, u8, uint8_t, operator)                                                        \
+    static pcnn_status run_##id(const pcnn_site *site)                                             \
     {                                                                                              \
         pcnn_dtype dtype = site->in[0].type.dtype;                                                 \
-        pcnn_row_function row = dtype == PCNN_I64   ? id##_i64                                   \
-                                : dtype == PCNN_I32 ? id##_i32                                   \
-                                : pcnn_is_float(dtype)                                             \
-                                    ? pcnn_kernels_for(dtype)->id##_rows                         \
-                                    : id##_u8; /* bool is a byte, 0 or 1 */                      \
+        pcnn_row_function row = dtype == PCNN_I64      ? id##_i64                                  \
+                                : dtype == PCNN_I32    ? id##_i32                                  \
+                                : pcnn_is_float(dtype) ? pcnn_kernels_for(dtype)->id##_rows        \
+                                                       : id##_u8; /* bool is a byte, 0 or 1 */     \
         bool plain = site->in[0].layout != PCNN_N16 || site->in[1].layout != PCNN_N16;             \
         return pcnn_elementwise_run(site, row, 0, zero && !plain, 0.4);                            \
     }                                                                                              \
-    static const pcnn_impl id##_impls[] = {                                                      \
-        {"n16", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_##id},                           \
-        {"n16_a", 1, 1, 1, pcnn_elementwise_refuse_n16, NULL, run_##id},                         \
-        {"n16_b", 2, 1, 2, pcnn_elementwise_refuse_n16, NULL, run_##id},                         \
-        {"plain", 0, 0, 3, NULL, NULL, run_##id},                                                \
+    static const pcnn_impl id##_impls[] = {                                                        \
+        {"n16", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_##id},                             \
+        {"n16_a", 1, 1, 1, pcnn_elementwise_refuse_n16, NULL, run_##id},                           \
+        {"n16_b", 2, 1, 2, pcnn_elementwise_refuse_n16, NULL, run_##id},                           \
+        {"plain", 0, 0, 3, NULL, NULL, run_##id},                                                  \
         {0},                                                                                       \
     };                                                                                             \
-    const pcnn_op pcnn_op_##id = {                                                               \
-        .name = #id,                                                                             \
+    const pcnn_op pcnn_op_##id = {                                                                 \
+        .name = #id,                                                                               \
         .doc = "y = a " #operator " b ? 1 : 0\n\na, b: of one dtype, shapes that broadcast as in " \
                "NumPy; y: the shape they broadcast to, in their dtype for floats, else float32.",  \
         .n_in = 2,                                                                                 \
@@ -65,7 +64,7 @@ infer_compare(const pcnn_call *call, pcnn_type *out)
         .out_names = {"y"},                                                                        \
         .flags = PCNN_OP_FOLLOWS,                                                                  \
         .infer = infer_compare,                                                                    \
-        .impls = id##_impls,                                                                     \
+        .impls = id##_impls,                                                                       \
     };
 
 COMPARISON(equal, ==, false)
@@ -88,22 +87,22 @@ infer_where(const pcnn_call *call, pcnn_type *out)
 }
 
 /* One row function for each dtype of the condition and of the operands. */
-#define WHERE_ROWS(condition_type, type)                                                           \
-    static void where_##condition_type##_##type(const void *const *in, const int64_t *step,        \
-                                                void *out, int64_t n, double parameter)            \
-    {                                                                                              \
-        const condition_type *condition = in[0];                                                   \
-        const type *a = in[1], *b = in[2];                                                         \
-        type *y = out;                                                                             \
-        (void)parameter;                                                                           \
-        if (step[0] && step[1] && step[2]) /* for the compiler to vectorise */                     \
-            for (int64_t i = 0; i < n; i++)                                                        \
-                y[i] = condition[i] != 0 ? a[i] : b[i];                                            \
-        else                                                                                       \
-            for (int64_t i = 0; i < n; i++)                                                        \
-                y[i] = condition[i * step[0]] != 0 ? a[i * step[1]] : b[i * step[2]];              \
+#define WHERE_ROWS(condition_type, type)                                                    \
+    static void where_##condition_type##_##type(const void *const *in, const int64_t *step, \
+                                                void *out, int64_t n, double parameter)     \
+    {                                                                                       \
+        const condition_type *condition = in[0];                                            \
+        const type *a = in[1], *b = in[2];                                                  \
+        type *y = out;                                                                      \
+        (void)parameter;                                                                    \
+        if (step[0] && step[1] && step[2]) /* for the compiler to vectorise */              \
+            for (int64_t i = 0; i < n; i++)                                                 \
+                y[i] = condition[i] != 0 ? a[i] : b[i];                                     \
+        else                                                                                \
+            for (int64_t i = 0; i < n; i++)                                                 \
+                y[i] = condition[i * step[0]] != 0 ? a[i * step[1]] : b[i * step[2]];       \
     }
-#define WHERE_CONDITION(condition_type)                                                            \
+#define WHERE_CONDITION(condition_type) \
     WHERE_ROWS(condition_type, float) WHERE_ROWS(condition_type, double)
 
 WHERE_CONDITION(float)
@@ -115,7 +114,10 @@ WHERE_CONDITION(uint8_t)
 static pcnn_status
 run_where(const pcnn_site *site)
 {
-#define BOTH(condition_type) {where_##condition_type##_float, where_##condition_type##_double}
+#define BOTH(condition_type)                                            \
+    {                                                                   \
+        where_##condition_type##_float, where_##condition_type##_double \
+    }
     static const pcnn_row_function rows[PCNN_N_DTYPES][2] = {
         [PCNN_F32] = BOTH(float),   [PCNN_F64] = BOTH(double), [PCNN_I64] = BOTH(int64_t),
         [PCNN_I32] = BOTH(int32_t), [PCNN_U8] = BOTH(uint8_t), [PCNN_BOOL] = BOTH(uint8_t),

@@ -43,10 +43,11 @@ infer(const pcnn_call *call, pcnn_type *out)
         for (int i = 0; i < first->ndim && fits; i++)
             fits = i == axis || x->shape[i] == first->shape[i];
         if (!fits)
-            return pcnn_fail(PCNN_ERR_SHAPE,
-                             "concat: input %d has shape %s, which does not fit %s of input 0: only "
-                             "axis %d may differ",
-                             k, pcnn_shape_text(x, text), pcnn_shape_text(first, other), axis);
+            return pcnn_fail(
+                PCNN_ERR_SHAPE,
+                "concat: input %d has shape %s, which does not fit %s of input 0: only "
+                "axis %d may differ",
+                k, pcnn_shape_text(x, text), pcnn_shape_text(first, other), axis);
         if (__builtin_add_overflow(out->shape[axis], x->shape[axis], &out->shape[axis]))
             return pcnn_fail(PCNN_ERR_SHAPE, "concat: the result is too large");
     }

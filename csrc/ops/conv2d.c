@@ -64,10 +64,9 @@ pcnn_conv2d_output(const char *op, const int64_t size[2], const int64_t kernel[2
         return pcnn_fail(PCNN_ERR_SHAPE, "%s: the input maps are empty (%lldx%lld)", op,
                          (long long)size[0], (long long)size[1]);
     if (kernel[0] > padded[0] || kernel[1] > padded[1])
-        return pcnn_fail(PCNN_ERR_SHAPE,
-                         "%s: kernel %lldx%lld is larger than the padded input %lldx%lld", op,
-                         (long long)kernel[0], (long long)kernel[1], (long long)padded[0],
-                         (long long)padded[1]);
+        return pcnn_fail(
+            PCNN_ERR_SHAPE, "%s: kernel %lldx%lld is larger than the padded input %lldx%lld", op,
+            (long long)kernel[0], (long long)kernel[1], (long long)padded[0], (long long)padded[1]);
     out[0] = (padded[0] - kernel[0]) / SH + 1;
     out[1] = (padded[1] - kernel[1]) / SW + 1;
     return PCNN_OK;
@@ -82,12 +81,25 @@ pcnn_conv2d_geometry_of(const pcnn_type *x, const pcnn_type *w, const pcnn_ints 
     (void)pcnn_conv2d_output("conv2d", &x->shape[2], &w->shape[2], stride, padding, out);
     const int64_t KH = w->shape[2], KW = w->shape[3];
     return (pcnn_conv2d_geometry){
-        .C = x->shape[1], .H = x->shape[2], .W = x->shape[3],
-        .OC = w->shape[0], .OH = out[0], .OW = out[1],
-        .KH = KH, .KW = KW, .SH = first(stride), .SW = second(stride),
-        .PT = side(padding, 0), .PL = side(padding, 2),
-        .y_channel = out[0] * out[1], .y_row = out[1], .y_column = 1,
-        .w_out = x->shape[1] * KH * KW, .w_in = KH * KW, .w_row = KW, .w_column = 1,
+        .C = x->shape[1],
+        .H = x->shape[2],
+        .W = x->shape[3],
+        .OC = w->shape[0],
+        .OH = out[0],
+        .OW = out[1],
+        .KH = KH,
+        .KW = KW,
+        .SH = first(stride),
+        .SW = second(stride),
+        .PT = side(padding, 0),
+        .PL = side(padding, 2),
+        .y_channel = out[0] * out[1],
+        .y_row = out[1],
+        .y_column = 1,
+        .w_out = x->shape[1] * KH * KW,
+        .w_in = KH * KW,
+        .w_row = KW,
+        .w_column = 1,
         .activation = PCNN_ACT_NONE,
     };
 }
@@ -106,15 +118,16 @@ infer(const pcnn_call *call, pcnn_type *out)
     PCNN_TRY(pcnn_expect_shape1(call, 2, w->shape[0], "one for each output channel of w"));
     if (x->shape[1] != w->shape[1]) {
         char x_text[PCNN_SHAPE_TEXT], w_text[PCNN_SHAPE_TEXT];
-        return pcnn_fail(PCNN_ERR_SHAPE,
-                         "conv2d: x has %lld channels but w expects %lld (x has shape %s = N,C,H,W; "
-                         "w has shape %s = OC,C,KH,KW)",
-                         (long long)x->shape[1], (long long)w->shape[1], pcnn_shape_text(x, x_text),
-                         pcnn_shape_text(w, w_text));
+        return pcnn_fail(
+            PCNN_ERR_SHAPE,
+            "conv2d: x has %lld channels but w expects %lld (x has shape %s = N,C,H,W; "
+            "w has shape %s = OC,C,KH,KW)",
+            (long long)x->shape[1], (long long)w->shape[1], pcnn_shape_text(x, x_text),
+            pcnn_shape_text(w, w_text));
     }
     *out = (pcnn_type){.dtype = x->dtype, .ndim = 4, .shape = {x->shape[0], w->shape[0]}};
-    return pcnn_conv2d_output("conv2d", &x->shape[2], &w->shape[2], &attrs->stride,
-                              &attrs->padding, &out->shape[2]);
+    return pcnn_conv2d_output("conv2d", &x->shape[2], &w->shape[2], &attrs->stride, &attrs->padding,
+                              &out->shape[2]);
 }
 
 static pcnn_status
@@ -227,14 +240,15 @@ static const pcnn_impl impls[] = {
 
 const pcnn_op pcnn_op_conv2d = {
     .name = "conv2d",
-    .doc = "y = x * w + b, the convolution of images: every output is a weighted sum over a window.\n"
-           "\n"
-           "x [N, C, H, W], w [OC, C, KH, KW], b [OC] -> y [N, OC, OH, OW] with\n"
-           "OH = (H + top + bottom - KH) // stride + 1, OW likewise.\n"
-           "stride: two ints (height, width) or one for both.\n"
-           "padding: four ints (top, bottom, left, right) or one for all; outside, x counts as 0.\n"
-           "ShapeError: ranks, channels or b do not fit, or the kernel exceeds the padded input.\n"
-           "ValueError: a stride below 1, negative padding. TypeError: dtypes differ or no floats.",
+    .doc =
+        "y = x * w + b, the convolution of images: every output is a weighted sum over a window.\n"
+        "\n"
+        "x [N, C, H, W], w [OC, C, KH, KW], b [OC] -> y [N, OC, OH, OW] with\n"
+        "OH = (H + top + bottom - KH) // stride + 1, OW likewise.\n"
+        "stride: two ints (height, width) or one for both.\n"
+        "padding: four ints (top, bottom, left, right) or one for all; outside, x counts as 0.\n"
+        "ShapeError: ranks, channels or b do not fit, or the kernel exceeds the padded input.\n"
+        "ValueError: a stride below 1, negative padding. TypeError: dtypes differ or no floats.",
     .n_in = 3,
     .params = {{"x", false}, {"w", false}, {"b", true}},
     .n_out = 1,

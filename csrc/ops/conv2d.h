@@ -6,8 +6,8 @@
 #include "ops/op.h"
 
 typedef struct {
-    pcnn_ints stride;   /* SH, SW */
-    pcnn_ints padding;  /* top, bottom, left, right */
+    pcnn_ints stride; /* SH, SW */
+    pcnn_ints padding; /* top, bottom, left, right */
     int64_t activation; /* PCNN_ACT_...: set by the fuse pass */
 } pcnn_conv2d_attrs;
 
@@ -21,14 +21,14 @@ typedef struct {
     pcnn_ints stride;
     pcnn_ints padding;
     pcnn_ints kernel; /* KH, KW */
-    int64_t bias;     /* db is wanted; otherwise it has no elements */
+    int64_t bias; /* db is wanted; otherwise it has no elements */
 } pcnn_conv2d_dw_attrs;
 
 /* A sliding-window sum y[oc][oh][ow] = sum over c, i, j of w[oc][c][i][j] x[c][oh*SH-PT+i][ow*SW-PL+j],
  * taps outside x left out. The forward pass is one; so is the gradient of x, for which x is dy, the
  * weights are mirrored and read through the w_ strides, and padding may be negative. */
 typedef struct {
-    int64_t C, H, W;    /* x: [C][H][W] */
+    int64_t C, H, W; /* x: [C][H][W] */
     int64_t OC, OH, OW; /* y */
     int64_t KH, KW, SH, SW, PT, PL;
     /* Where an element of y stands, in elements of 16 images (y may be a sub-grid). */
@@ -51,6 +51,9 @@ pcnn_tile_begin(int64_t n, int64_t tiles, int64_t t)
 {
     return n * t / tiles;
 }
+
+/* Channels of x that the N16 kernel sums at a time, at most. */
+enum { PCNN_CONV2D_CHUNK = 32 };
 
 /* The geometry of the forward pass for checked types and attributes. */
 pcnn_conv2d_geometry pcnn_conv2d_geometry_of(const pcnn_type *x, const pcnn_type *w,

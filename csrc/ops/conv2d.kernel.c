@@ -8,7 +8,8 @@
  *
  * Weights are packed [tile][c][i][j][OB] so that they are read once, in order. Tall tiles (many
  * channels, few pixels) read each line of x for more multiply-adds, which matters as C * KH rows of
- * x do not fit the first-level cache. Bias and activation are applied before y leaves it. */
+ * x do not fit the first-level cache. Many channels are summed in chunks, between which the sums wait
+ * in y: planes that are a power of two apart would fall on the same few lines of the cache. Bias and activation are applied before y leaves it. */
 #include "isa/kernels.h"
 #include "isa/vecmath.h"
 #include "ops/activation.h"
@@ -49,8 +50,8 @@ PCNN_K(conv2d_pack)(const void *geometry, const void *weights, void *packed, int
         real *out = (real *)packed + oc0 * g->C * taps;
         for (int64_t o = 0; o < size; o++)
             for (int64_t c = 0; c < g->C; c++) {
-                const real *w = (const real *)weights + g->w_origin + (oc0 + o) * g->w_out +
-                                c * g->w_in;
+                const real *w =
+                    (const real *)weights + g->w_origin + (oc0 + o) * g->w_out + c * g->w_in;
                 real *to = out + c * taps * size + o;
                 for (int64_t i = 0; i < g->KH; i++)
                     for (int64_t j = 0; j < g->KW; j++, to += size)
@@ -66,20 +67,33 @@ typedef struct {
     int64_t w_channel, w_row;
     int64_t x_pixel;                         /* from one pixel of the tile to the next */
     int64_t y_channel, y_pixel;
+    bool first, last; /* of the chunks of channels: starts from zero, applies bias and activation */
     bool relu;
 } taps;
 
 /* OB and PB are literals at every call: the loops over them unroll, acc stays in registers. */
 ALWAYS_INLINE void
-tile(const int OB, const int PB, const taps *t, const real *x, const real *w, const real *b, real *y)
+tile(const int OB, const int PB, const taps *t, const real *x, const real *w, const real *b,
+     real *y)
 {
     const int V = PB * VECS;
     vec acc[CHANNELS][VECTORS];
-    UNROLL
-    for (int o = 0; o < OB; o++)
+    if (t->first) {
         UNROLL
-        for (int v = 0; v < V; v++)
-            acc[o][v] = (vec){0};
+        for (int o = 0; o < OB; o++) {
+            UNROLL
+            for (int v = 0; v < V; v++)
+                acc[o][v] = (vec){0};
+        }
+    }
+    else {
+        UNROLL
+        for (int o = 0; o < OB; o++) {
+            UNROLL
+            for (int v = 0; v < V; v++)
+                acc[o][v] = vload(y + o * t->y_channel + v / VECS * t->y_pixel + v % VECS * LANES);
+        }
+    }
     const int64_t x_column = t->x_column, x_pixel = t->x_pixel;
     for (int64_t c = t->C; c > 0; c--, x += t->x_channel, w += t->w_channel) {
         const real *x_row = x, *w_row = w;
@@ -105,8 +119,8 @@ tile(const int OB, const int PB, const taps *t, const real *x, const real *w, co
         vec bias = vset(b ? b[o] : 0);
         UNROLL
         for (int v = 0; v < V; v++) {
-            vec sum = b ? acc[o][v] + bias : acc[o][v];
-            if (t->relu)
+            vec sum = b && t->last ? acc[o][v] + bias : acc[o][v];
+            if (t->relu && t->last)
                 sum = vrelu(sum);
             vstore(y + o * t->y_channel + v / VECS * t->y_pixel + v % VECS * LANES, sum);
         }
@@ -119,15 +133,15 @@ clip(int64_t value, int64_t low, int64_t high)
     return value < low ? low : value > high ? high : value;
 }
 
-/* Rows oh0 .. oh1-1 of OB output channels. */
+/* Rows oh0 .. oh1-1 of OB output channels, summed over channels c0 .. c1-1 of x. */
 ALWAYS_INLINE void
 rows(const int OB, const pcnn_conv2d_geometry *g, const real *x, const real *w, const real *b,
-     real *y, int64_t oh0, int64_t oh1)
+     real *y, int64_t c0, int64_t c1, int64_t oh0, int64_t oh1)
 {
     const int64_t plane = g->H * g->W, KW = g->KW;
     const bool pointwise = g->KH == 1 && KW == 1;
     taps t = {
-        .C = g->C,
+        .C = c1 - c0,
         .x_channel = plane * PCNN_BLOCK,
         .x_row = g->W * PCNN_BLOCK,
         .x_column = PCNN_BLOCK,
@@ -136,8 +150,12 @@ rows(const int OB, const pcnn_conv2d_geometry *g, const real *x, const real *w, 
         .x_pixel = g->SW * PCNN_BLOCK,
         .y_channel = g->y_channel * PCNN_BLOCK,
         .y_pixel = g->y_column * PCNN_BLOCK,
+        .first = c0 == 0,
+        .last = c1 == g->C,
         .relu = g->activation == PCNN_ACT_RELU,
     };
+    x += c0 * t.x_channel;
+    w += c0 * t.w_channel;
     if (pointwise) { /* a 1x1 kernel: let the innermost loop run over channels */
         t.C = 1;
         t.x_column = t.x_channel;
@@ -151,14 +169,15 @@ rows(const int OB, const pcnn_conv2d_geometry *g, const real *x, const real *w, 
             const int64_t j0 = clip(-iw, 0, KW), j1 = clip(g->W - iw, j0, KW);
             t.columns = j1 - j0;
             if (pointwise)
-                t.columns *= g->C;
+                t.columns *= c1 - c0;
             const real *x_tap = x + ((ih + i0) * g->W + iw + j0) * PCNN_BLOCK;
             const real *w_tap = w + (i0 * KW + j0) * OB;
             real *y_tap = y + (oh * g->y_row + ow * g->y_column) * PCNN_BLOCK;
             if (PIXELS > 1 && iw >= 0 && iw + g->SW + KW <= g->W && ow + 1 < g->OW) {
                 tile(OB, PIXELS, &t, x_tap, w_tap, b, y_tap);
                 ow += PIXELS;
-            } else {
+            }
+            else {
                 tile(OB, 1, &t, x_tap, w_tap, b, y_tap);
                 ow += 1;
             }
@@ -190,13 +209,14 @@ finish(const pcnn_conv2d_geometry *g, int64_t size, real *y, int64_t oh0, int64_
 }
 
 typedef void (*rows_function)(const pcnn_conv2d_geometry *, const real *, const real *,
-                              const real *, real *, int64_t, int64_t);
+                              const real *, real *, int64_t, int64_t, int64_t, int64_t);
 
-#define ROWS(OB)                                                                                   \
-    static void rows_##OB(const pcnn_conv2d_geometry *g, const real *x, const real *w,             \
-                          const real *b, real *y, int64_t oh0, int64_t oh1)                        \
-    {                                                                                              \
-        rows(OB < CHANNELS ? OB : CHANNELS, g, x, w, b, y, oh0, oh1);                              \
+#define ROWS(OB)                                                                       \
+    static void rows_##OB(const pcnn_conv2d_geometry *g, const real *x, const real *w, \
+                          const real *b, real *y, int64_t c0, int64_t c1, int64_t oh0, \
+                          int64_t oh1)                                                 \
+    {                                                                                  \
+        rows(OB < CHANNELS ? OB : CHANNELS, g, x, w, b, y, c0, c1, oh0, oh1);          \
     }
 #if defined(PCNN_ISA_AVX512)
 #define EACH_SIZE(_) _(1) _(2) _(3) _(4) _(5) _(6) _(7) _(8) _(9) _(10) _(11) _(12)
@@ -217,15 +237,20 @@ PCNN_K(conv2d_n16)(const void *geometry, const void *x, const void *packed, cons
 {
     const pcnn_conv2d_geometry *g = geometry;
     const int64_t tiles = pcnn_tiles(g->OC, CHANNELS);
-    const bool unfinished = images < PCNN_BLOCK || g->activation == PCNN_ACT_SIGMOID ||
-                            g->activation == PCNN_ACT_TANH;
-    for (int64_t t = tile0; t < tile1; t++) {
-        const int64_t oc0 = pcnn_tile_begin(g->OC, tiles, t);
-        const int64_t size = pcnn_tile_begin(g->OC, tiles, t + 1) - oc0;
-        real *out = (real *)y + oc0 * g->y_channel * PCNN_BLOCK;
-        rows_of_size[size - 1](g, x, (const real *)packed + oc0 * g->C * g->KH * g->KW,
-                               bias ? (const real *)bias + oc0 : NULL, out, oh0, oh1);
-        if (unfinished)
-            finish(g, size, out, oh0, oh1, images);
-    }
+    const bool unfinished =
+        images < PCNN_BLOCK || g->activation == PCNN_ACT_SIGMOID || g->activation == PCNN_ACT_TANH;
+    /* At least one chunk, as without channels y is still b. */
+    const int64_t chunks = g->C ? pcnn_tiles(g->C, PCNN_CONV2D_CHUNK) : 1;
+    for (int64_t chunk = 0; chunk < chunks; chunk++)
+        for (int64_t t = tile0; t < tile1; t++) {
+            const int64_t oc0 = pcnn_tile_begin(g->OC, tiles, t);
+            const int64_t size = pcnn_tile_begin(g->OC, tiles, t + 1) - oc0;
+            real *out = (real *)y + oc0 * g->y_channel * PCNN_BLOCK;
+            rows_of_size[size - 1](g, x, (const real *)packed + oc0 * g->C * g->KH * g->KW,
+                                   bias ? (const real *)bias + oc0 : NULL, out,
+                                   pcnn_tile_begin(g->C, chunks, chunk),
+                                   pcnn_tile_begin(g->C, chunks, chunk + 1), oh0, oh1);
+            if (unfinished && chunk == chunks - 1)
+                finish(g, size, out, oh0, oh1, images);
+        }
 }

@@ -38,11 +38,11 @@ infer(const pcnn_call *call, pcnn_type *out)
                          (long long)x->shape[0], (long long)expected[0], (long long)expected[1],
                          pcnn_shape_text(dy, text));
     }
-    out[0] = (pcnn_type){
-        .dtype = x->dtype, .ndim = 4,
-        .shape = {dy->shape[1], x->shape[1], attrs->kernel.at[0], attrs->kernel.at[1]}};
-    out[1] = (pcnn_type){.dtype = x->dtype, .ndim = 1,
-                         .shape = {attrs->bias ? dy->shape[1] : 0}};
+    out[0] =
+        (pcnn_type){.dtype = x->dtype,
+                    .ndim = 4,
+                    .shape = {dy->shape[1], x->shape[1], attrs->kernel.at[0], attrs->kernel.at[1]}};
+    out[1] = (pcnn_type){.dtype = x->dtype, .ndim = 1, .shape = {attrs->bias ? dy->shape[1] : 0}};
     return PCNN_OK;
 }
 
@@ -75,8 +75,7 @@ job_of(const pcnn_site *site)
     job.biases = pcnn_type_size(&site->out[1].type);
     job.tiles = job.kernels->conv2d_dw_tiles(&job.g);
     job.groups = job.kernels->conv2d_dw_groups(&job.g);
-    job.flops =
-        2.0 * (double)job.weights * (double)(job.g.OH * job.g.OW * job.blocks * PCNN_BLOCK);
+    job.flops = 2.0 * (double)job.weights * (double)(job.g.OH * job.g.OW * job.blocks * PCNN_BLOCK);
 
     /* Ranges of blocks: for enough items, each worth its start (clearing and adding up totals). */
     const double worthwhile = 1e6;
@@ -113,8 +112,8 @@ run_items(void *context, int64_t begin, int64_t end, int worker)
         char *dw = site->out[0].data, *db = site->out[1].data;
         if (job->ranges > 1) {
             dw = (char *)site->work + range * job->weights * job->size;
-            db = (char *)site->work +
-                 (job->ranges * job->weights + range * job->biases) * job->size;
+            db =
+                (char *)site->work + (job->ranges * job->weights + range * job->biases) * job->size;
         }
         job->kernels->conv2d_dw_n16(g, (const char *)site->in[0].data + block * x_block,
                                     (const char *)site->in[1].data + block * dy_block, dw,
@@ -130,8 +129,7 @@ run_n16(const pcnn_site *site)
     const double rate = site->in[0].type.dtype == PCNN_F64 ? 25 : 50;
     pcnn_parallel(job.ranges * job.tiles * job.groups, 1, job.flops / rate, run_items, &job);
     if (job.ranges > 1) {
-        job.kernels->sum_parts(site->work, job.ranges, job.weights, job.weights,
-                               site->out[0].data);
+        job.kernels->sum_parts(site->work, job.ranges, job.weights, job.weights, site->out[0].data);
         job.kernels->sum_parts((const char *)site->work + job.ranges * job.weights * job.size,
                                job.ranges, job.biases, job.biases, site->out[1].data);
     }

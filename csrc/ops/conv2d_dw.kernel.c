@@ -75,16 +75,17 @@ accumulate(const int OB, const int XB, vec *total, const real *x, const real *dy
 {
     vec acc[DY_CHANNELS][X_CHANNELS];
     UNROLL
-    for (int o = 0; o < OB; o++)
+    for (int o = 0; o < OB; o++) {
         UNROLL
         for (int k = 0; k < XB; k++)
             acc[o][k] = (vec){0};
+    }
     const int64_t x_channel = s->x_channel, x_column = s->x_column;
     for (; blocks > 0; blocks--, x += s->x_block, dy += s->dy_block) {
         const real *x_row = x, *dy_row = dy;
         for (int64_t r = rows; r > 0; r--, x_row += s->x_row, dy_row += s->dy_row) {
             const real *x_at = x_row, *dy_at = dy_row;
-            for (int64_t q = columns; q > 0; q--, x_at += x_column, dy_at += OB * PCNN_BLOCK)
+            for (int64_t q = columns; q > 0; q--, x_at += x_column, dy_at += OB * PCNN_BLOCK) {
                 UNROLL
                 for (int v = 0; v < VECS; v++) {
                     vec value[X_CHANNELS];
@@ -99,40 +100,49 @@ accumulate(const int OB, const int XB, vec *total, const real *x, const real *dy
                             acc[o][k] = vfma(value[k], d, acc[o][k]);
                     }
                 }
+            }
         }
     }
     UNROLL
-    for (int o = 0; o < OB; o++)
+    for (int o = 0; o < OB; o++) {
         UNROLL
         for (int k = 0; k < XB; k++)
             total[o * XB + k] += acc[o][k];
+    }
 }
 
 typedef void (*accumulate_function)(vec *, const real *, const real *, int64_t, int64_t, int64_t,
                                     const steps *);
 
-#define ACCUMULATE(OB, XB)                                                                         \
-    static void accumulate_##OB##_##XB(vec *total, const real *x, const real *dy, int64_t blocks,  \
-                                       int64_t rows, int64_t columns, const steps *s)              \
-    {                                                                                              \
-        accumulate(OB, XB, total, x, dy, blocks, rows, columns, s);                                \
+#define ACCUMULATE(OB, XB)                                                                        \
+    static void accumulate_##OB##_##XB(vec *total, const real *x, const real *dy, int64_t blocks, \
+                                       int64_t rows, int64_t columns, const steps *s)             \
+    {                                                                                             \
+        accumulate(OB, XB, total, x, dy, blocks, rows, columns, s);                               \
     }
 #define ENTRY(OB, XB) [XB - 1][OB - 1] = accumulate_##OB##_##XB,
 /* Every OB with OB * XB <= ACCUMULATORS and OB <= DY_CHANNELS. */
+/* clang-format off */
 #if defined(PCNN_ISA_AVX512)
-#define EACH_SIZE(_)                                                                               \
-    _(1, 1) _(2, 1) _(3, 1) _(4, 1) _(5, 1) _(6, 1) _(7, 1) _(8, 1) _(9, 1) _(10, 1) _(11, 1)      \
-    _(12, 1) _(1, 2) _(2, 2) _(3, 2) _(4, 2) _(5, 2) _(6, 2) _(7, 2) _(8, 2) _(9, 2) _(10, 2)      \
-    _(11, 2) _(12, 2) _(1, 3) _(2, 3) _(3, 3) _(4, 3) _(5, 3) _(6, 3) _(7, 3) _(8, 3)              \
+#define EACH_SIZE(_) \
+    _(1, 1) _(2, 1) _(3, 1) _(4, 1) _(5, 1) _(6, 1) _(7, 1) _(8, 1) _(9, 1) _(10, 1) \
+    _(11, 1) _(12, 1) \
+    _(1, 2) _(2, 2) _(3, 2) _(4, 2) _(5, 2) _(6, 2) _(7, 2) _(8, 2) _(9, 2) _(10, 2) \
+    _(11, 2) _(12, 2) \
+    _(1, 3) _(2, 3) _(3, 3) _(4, 3) _(5, 3) _(6, 3) _(7, 3) _(8, 3) \
     _(1, 4) _(2, 4) _(3, 4) _(4, 4) _(5, 4) _(6, 4)
 #elif defined(PCNN_ISA_AVX2)
-#define EACH_SIZE(_)                                                                               \
-    _(1, 1) _(2, 1) _(3, 1) _(4, 1) _(5, 1) _(6, 1) _(7, 1) _(8, 1) _(9, 1) _(10, 1) _(11, 1)      \
-    _(12, 1) _(1, 2) _(2, 2) _(3, 2) _(4, 2) _(5, 2) _(6, 2) _(1, 3) _(2, 3) _(3, 3) _(4, 3)
+#define EACH_SIZE(_) \
+    _(1, 1) _(2, 1) _(3, 1) _(4, 1) _(5, 1) _(6, 1) _(7, 1) _(8, 1) _(9, 1) _(10, 1) \
+    _(11, 1) _(12, 1) \
+    _(1, 2) _(2, 2) _(3, 2) _(4, 2) _(5, 2) _(6, 2) \
+    _(1, 3) _(2, 3) _(3, 3) _(4, 3)
 #else
-#define EACH_SIZE(_)                                                                               \
-    _(1, 1) _(2, 1) _(3, 1) _(4, 1) _(5, 1) _(6, 1) _(7, 1) _(8, 1) _(1, 2) _(2, 2) _(3, 2) _(4, 2)
+#define EACH_SIZE(_) \
+    _(1, 1) _(2, 1) _(3, 1) _(4, 1) _(5, 1) _(6, 1) _(7, 1) _(8, 1) \
+    _(1, 2) _(2, 2) _(3, 2) _(4, 2)
 #endif
+/* clang-format on */
 EACH_SIZE(ACCUMULATE)
 static const accumulate_function accumulate_of_size[X_CHANNELS][DY_CHANNELS] = {EACH_SIZE(ENTRY)};
 
@@ -167,7 +177,7 @@ copy_piece(const pcnn_conv2d_geometry *g, int64_t OB, const real *dy, real *piec
             for (int64_t r = 0; r < rows; r++) {
                 const real *from = dy + (n * g->OC + o) * plane + r * g->OW * PCNN_BLOCK;
                 real *to = piece + ((n * rows + r) * columns * OB + o) * PCNN_BLOCK;
-                for (int64_t q = 0; q < columns; q++, from += PCNN_BLOCK, to += OB * PCNN_BLOCK)
+                for (int64_t q = 0; q < columns; q++, from += PCNN_BLOCK, to += OB * PCNN_BLOCK) {
                     UNROLL
                     for (int v = 0; v < VECS; v++) {
                         if (v * VEC_BYTES % 64 == 0)
@@ -176,6 +186,7 @@ copy_piece(const pcnn_conv2d_geometry *g, int64_t OB, const real *dy, real *piec
                         sum += d;
                         vstore(to + v * LANES, d);
                     }
+                }
             }
             bias[o] += sum;
         }
@@ -220,7 +231,8 @@ PCNN_K(conv2d_dw_n16)(const void *geometry, const void *x, const void *dy, void 
     }
 
     /* Pieces: as many columns, then rows, then blocks as fit. */
-    const int64_t pixel = (OB + X_CHANNELS) * PCNN_BLOCK * (int64_t)sizeof(real);
+    const int64_t stride = g->SW < 4 ? g->SW : 4; /* wide steps leave lines of x out */
+    const int64_t pixel = (OB + X_CHANNELS * stride) * PCNN_BLOCK * (int64_t)sizeof(real);
     const int64_t pixels = PIECE_BYTES / pixel;
     const int64_t column_cuts = pcnn_tiles(g->OW, pixels);
     const int64_t row_cuts = pcnn_tiles(g->OH, column_cuts > 1 ? 1 : pixels / g->OW);

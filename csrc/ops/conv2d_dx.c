@@ -36,11 +36,13 @@ infer(const pcnn_call *call, pcnn_type *out)
                                 &attrs->padding, expected));
     if (dy->shape[1] != w->shape[0] || dy->shape[2] != expected[0] || dy->shape[3] != expected[1]) {
         char text[PCNN_SHAPE_TEXT];
-        return pcnn_fail(PCNN_ERR_SHAPE, "conv2d_dx: dy must have shape (N, %lld, %lld, %lld), got %s",
+        return pcnn_fail(PCNN_ERR_SHAPE,
+                         "conv2d_dx: dy must have shape (N, %lld, %lld, %lld), got %s",
                          (long long)w->shape[0], (long long)expected[0], (long long)expected[1],
                          pcnn_shape_text(dy, text));
     }
-    *out = (pcnn_type){.dtype = dy->dtype, .ndim = 4,
+    *out = (pcnn_type){.dtype = dy->dtype,
+                       .ndim = 4,
                        .shape = {dy->shape[0], w->shape[1], attrs->size.at[0], attrs->size.at[1]}};
     return PCNN_OK;
 }
@@ -72,16 +74,28 @@ static pcnn_conv2d_geometry
 sub_geometry(const pcnn_conv2d_geometry *f, phase row, phase column)
 {
     return (pcnn_conv2d_geometry){
-        .C = f->OC, .H = f->OH, .W = f->OW,
-        .OC = f->C, .OH = row.count, .OW = column.count,
-        .KH = row.taps, .KW = column.taps, .SH = 1, .SW = 1,
-        .PT = row.padding, .PL = column.padding,
-        .y_channel = f->H * f->W, .y_row = f->SH * f->W, .y_column = f->SW,
+        .C = f->OC,
+        .H = f->OH,
+        .W = f->OW,
+        .OC = f->C,
+        .OH = row.count,
+        .OW = column.count,
+        .KH = row.taps,
+        .KW = column.taps,
+        .SH = 1,
+        .SW = 1,
+        .PT = row.padding,
+        .PL = column.padding,
+        .y_channel = f->H * f->W,
+        .y_row = f->SH * f->W,
+        .y_column = f->SW,
         /* The last tap first: the kernel is mirrored. */
-        .w_origin = (row.first + (row.taps - 1) * f->SH) * f->KW +
-                    column.first + (column.taps - 1) * f->SW,
-        .w_out = f->KH * f->KW, .w_in = f->C * f->KH * f->KW,
-        .w_row = -f->SH * f->KW, .w_column = -f->SW,
+        .w_origin =
+            (row.first + (row.taps - 1) * f->SH) * f->KW + column.first + (column.taps - 1) * f->SW,
+        .w_out = f->KH * f->KW,
+        .w_in = f->C * f->KH * f->KW,
+        .w_row = -f->SH * f->KW,
+        .w_column = -f->SW,
         .activation = PCNN_ACT_NONE,
     };
 }
@@ -101,12 +115,10 @@ run_n16(const pcnn_site *site)
     const int64_t size = (int64_t)pcnn_dtype_size(dy->type.dtype);
     for (int64_t r = 0; r < smaller(f.SH, f.H); r++)
         for (int64_t q = 0; q < smaller(f.SW, f.W); q++) {
-            const pcnn_conv2d_geometry g =
-                sub_geometry(&f, phase_of(r, f.H, f.KH, f.SH, f.PT),
-                             phase_of(q, f.W, f.KW, f.SW, f.PL));
+            const pcnn_conv2d_geometry g = sub_geometry(&f, phase_of(r, f.H, f.KH, f.SH, f.PT),
+                                                        phase_of(q, f.W, f.KW, f.SW, f.PL));
             pcnn_conv2d_n16_run(dy->type.dtype, &g, dy->type.shape[0], dy->data, site->in[1].data,
-                                NULL,
-                                (char *)site->out[0].data + (r * f.W + q) * PCNN_BLOCK * size,
+                                NULL, (char *)site->out[0].data + (r * f.W + q) * PCNN_BLOCK * size,
                                 site->work);
         }
     return PCNN_OK;

@@ -52,17 +52,17 @@ job_of(const pcnn_site *site, pass pass)
         job.w = in[1].data;
         job.b = site->n_in > 2 ? in[2].data : NULL;
         job.y = out[0].data;
-    } else if (pass == DX) {
+    }
+    else if (pass == DX) {
         const pcnn_conv2d_dx_attrs *attrs = site->attrs;
-        job.g = pcnn_conv2d_geometry_of(&out[0].type, &in[1].type, &attrs->stride,
-                                        &attrs->padding);
+        job.g = pcnn_conv2d_geometry_of(&out[0].type, &in[1].type, &attrs->stride, &attrs->padding);
         job.dy = in[0].data;
         job.w = in[1].data;
         job.dx = out[0].data;
-    } else {
+    }
+    else {
         const pcnn_conv2d_dw_attrs *attrs = site->attrs;
-        job.g = pcnn_conv2d_geometry_of(&in[0].type, &out[0].type, &attrs->stride,
-                                        &attrs->padding);
+        job.g = pcnn_conv2d_geometry_of(&in[0].type, &out[0].type, &attrs->stride, &attrs->padding);
         job.x = in[0].data;
         job.dy = in[1].data;
         job.dw = out[0].data;

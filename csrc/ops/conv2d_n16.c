@@ -5,7 +5,8 @@
 #include "ops/conv2d.h"
 
 enum {
-    BAND_BYTES = 131072, /* of x under a band: it and a tile's weights share the second-level cache */
+    BAND_BYTES =
+        131072, /* of x under a band: it and a tile's weights share the second-level cache */
     MIN_ITEMS = 32,      /* enough to keep eight threads evenly busy */
 };
 
@@ -44,13 +45,12 @@ run_items(void *context, int64_t begin, int64_t end, int worker)
         const int64_t images = job->N - block * PCNN_BLOCK;
         const int64_t x_block = g->C * g->H * g->W * PCNN_BLOCK * job->size;
         const int64_t y_block = g->OC * g->y_channel * PCNN_BLOCK * job->size;
-        job->kernels->conv2d_n16(g, job->x + block * x_block, job->packed, job->b,
-                                 job->y + block * y_block,
-                                 pcnn_tile_begin(job->tiles, job->groups, group),
-                                 pcnn_tile_begin(job->tiles, job->groups, group + 1),
-                                 pcnn_tile_begin(g->OH, job->bands, band),
-                                 pcnn_tile_begin(g->OH, job->bands, band + 1),
-                                 images < PCNN_BLOCK ? images : PCNN_BLOCK);
+        job->kernels->conv2d_n16(
+            g, job->x + block * x_block, job->packed, job->b, job->y + block * y_block,
+            pcnn_tile_begin(job->tiles, job->groups, group),
+            pcnn_tile_begin(job->tiles, job->groups, group + 1),
+            pcnn_tile_begin(g->OH, job->bands, band), pcnn_tile_begin(g->OH, job->bands, band + 1),
+            images < PCNN_BLOCK ? images : PCNN_BLOCK);
     }
 }
 
@@ -61,15 +61,22 @@ pcnn_conv2d_n16_run(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, 
     const int64_t blocks = (N + PCNN_BLOCK - 1) / PCNN_BLOCK;
     if (blocks * g->OC * g->OH * g->OW == 0)
         return;
-    job job = {.kernels = pcnn_kernels_for(dtype), .g = g, .N = N,
-               .size = (int64_t)pcnn_dtype_size(dtype), .x = x, .w = w, .b = b, .y = y,
+    job job = {.kernels = pcnn_kernels_for(dtype),
+               .g = g,
+               .N = N,
+               .size = (int64_t)pcnn_dtype_size(dtype),
+               .x = x,
+               .w = w,
+               .b = b,
+               .y = y,
                .packed = packed};
     job.tiles = pcnn_tiles(g->OC, job.kernels->conv2d_channels());
 
     const double weights = (double)g->OC * (double)g->C * (double)(g->KH * g->KW);
     pcnn_parallel(job.tiles, 1, weights, pack_tiles, &job);
 
-    const int64_t row_bytes = g->C * g->W * PCNN_BLOCK * job.size;
+    const int64_t C = g->C < PCNN_CONV2D_CHUNK ? g->C : PCNN_CONV2D_CHUNK;
+    const int64_t row_bytes = C * g->W * PCNN_BLOCK * job.size;
     int64_t rows = (row_bytes ? BAND_BYTES / row_bytes - g->KH : g->OH) / g->SH + 1;
     job.bands = pcnn_tiles(g->OH, rows < 1 ? 1 : rows > g->OH ? g->OH : rows);
     job.groups = pcnn_tiles(MIN_ITEMS, blocks * job.bands);

@@ -18,32 +18,26 @@ integer_of(double v)
 #define FROM_INTEGER_TO_INTEGER(T, v) ((T)(v))
 #define FROM_ANY_TO_BOOL(T, v) ((T)((v) != 0))
 
-#define LOOP(S, T, CONVERT)                                                                        \
-    do {                                                                                           \
-        const S *s = source;                                                                       \
-        T *t = target;                                                                             \
-        for (int64_t i = 0; i < n; i++)                                                            \
-            t[i] = CONVERT(T, s[i]);                                                               \
-    } while (0);                                                                                   \
+#define LOOP(S, T, CONVERT)             \
+    do {                                \
+        const S *s = source;            \
+        T *t = target;                  \
+        for (int64_t i = 0; i < n; i++) \
+            t[i] = CONVERT(T, s[i]);    \
+    } while (0);                        \
     break
 
-#define DEFINE_FROM(name, S, KIND)                                                                 \
-    static void from_##name(pcnn_dtype to, void *target, const void *source, int64_t n)            \
-    {                                                                                              \
-        switch (to) {                                                                              \
-        case PCNN_F32:                                                                             \
-            LOOP(S, float, FROM_##KIND##_TO_REAL);                                                 \
-        case PCNN_F64:                                                                             \
-            LOOP(S, double, FROM_##KIND##_TO_REAL);                                                \
-        case PCNN_I64:                                                                             \
-            LOOP(S, int64_t, FROM_##KIND##_TO_INTEGER);                                            \
-        case PCNN_I32:                                                                             \
-            LOOP(S, int32_t, FROM_##KIND##_TO_INTEGER);                                            \
-        case PCNN_U8:                                                                              \
-            LOOP(S, uint8_t, FROM_##KIND##_TO_INTEGER);                                            \
-        default:                                                                                   \
-            LOOP(S, uint8_t, FROM_ANY_TO_BOOL);                                                    \
-        }                                                                                          \
+#define DEFINE_FROM(name, S, KIND)                                                      \
+    static void from_##name(pcnn_dtype to, void *target, const void *source, int64_t n) \
+    {                                                                                   \
+        switch (to) {                                                                   \
+        case PCNN_F32: LOOP(S, float, FROM_##KIND##_TO_REAL);                           \
+        case PCNN_F64: LOOP(S, double, FROM_##KIND##_TO_REAL);                          \
+        case PCNN_I64: LOOP(S, int64_t, FROM_##KIND##_TO_INTEGER);                      \
+        case PCNN_I32: LOOP(S, int32_t, FROM_##KIND##_TO_INTEGER);                      \
+        case PCNN_U8: LOOP(S, uint8_t, FROM_##KIND##_TO_INTEGER);                       \
+        default: LOOP(S, uint8_t, FROM_ANY_TO_BOOL);                                    \
+        }                                                                               \
     }
 
 DEFINE_FROM(f32, float, REAL)
@@ -61,19 +55,10 @@ pcnn_convert(pcnn_dtype to, void *target, pcnn_dtype from, const void *source, i
         return;
     }
     switch (from) {
-    case PCNN_F32:
-        from_f32(to, target, source, n);
-        break;
-    case PCNN_F64:
-        from_f64(to, target, source, n);
-        break;
-    case PCNN_I64:
-        from_i64(to, target, source, n);
-        break;
-    case PCNN_I32:
-        from_i32(to, target, source, n);
-        break;
-    default:
-        from_u8(to, target, source, n);
+    case PCNN_F32: from_f32(to, target, source, n); break;
+    case PCNN_F64: from_f64(to, target, source, n); break;
+    case PCNN_I64: from_i64(to, target, source, n); break;
+    case PCNN_I32: from_i32(to, target, source, n); break;
+    default: from_u8(to, target, source, n);
     }
 }

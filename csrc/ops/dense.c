@@ -26,14 +26,16 @@ infer(const pcnn_call *call, pcnn_type *out)
     PCNN_TRY(pcnn_expect_rank(call, 1, 2));
     PCNN_TRY(pcnn_expect_same_dtype(call, 0, 1));
     PCNN_TRY(pcnn_expect_same_dtype(call, 0, 2));
-    const int64_t I = w->shape[attrs->transpose_w ? 1 : 0], O = w->shape[attrs->transpose_w ? 0 : 1];
+    const int64_t I = w->shape[attrs->transpose_w ? 1 : 0],
+                  O = w->shape[attrs->transpose_w ? 0 : 1];
     if (x->shape[1] != I) {
         char x_text[PCNN_SHAPE_TEXT], w_text[PCNN_SHAPE_TEXT];
-        return pcnn_fail(PCNN_ERR_SHAPE,
-                         "dense: x has %lld features but w expects %lld (x has shape %s = N,I; w has "
-                         "shape %s = %s)",
-                         (long long)x->shape[1], (long long)I, pcnn_shape_text(x, x_text),
-                         pcnn_shape_text(w, w_text), attrs->transpose_w ? "O,I" : "I,O");
+        return pcnn_fail(
+            PCNN_ERR_SHAPE,
+            "dense: x has %lld features but w expects %lld (x has shape %s = N,I; w has "
+            "shape %s = %s)",
+            (long long)x->shape[1], (long long)I, pcnn_shape_text(x, x_text),
+            pcnn_shape_text(w, w_text), attrs->transpose_w ? "O,I" : "I,O");
     }
     PCNN_TRY(pcnn_expect_shape1(call, 2, O, "one for each output of w"));
     *out = (pcnn_type){.dtype = x->dtype, .ndim = 2, .shape = {x->shape[0], O}};

@@ -157,8 +157,8 @@ share_out(const pcnn_site *site, job *job)
     const double numbers = (double)(N * job->positions), elements = numbers * (double)job->inner;
     int64_t items = (N + job->images - 1) / job->images * job->pieces;
     /* Rows may be short: take several at once. */
-    int64_t size = job->images * job->inner * (job->positions < job->piece ? job->positions
-                                                                           : job->piece);
+    int64_t size =
+        job->images * job->inner * (job->positions < job->piece ? job->positions : job->piece);
     int64_t grain = size < 4096 ? 4096 / size : 1;
     pcnn_parallel(items, grain, numbers + elements, task, job);
 }
@@ -235,7 +235,6 @@ const pcnn_op pcnn_op_dropout = {
     .attrs = attrs,
     .attrs_size = sizeof(dropout_attrs),
     .saves_in = 2,
-    .flags = PCNN_OP_FOLLOWS,
     .infer = infer,
     .gradient = gradient,
     .impls = impls,

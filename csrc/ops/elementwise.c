@@ -177,7 +177,8 @@ pcnn_elementwise_refuse_n16(const pcnn_site *site)
         if (site->in[k].layout == PCNN_N16) {
             if (!pcnn_shape_equal(in, out))
                 return "an N16 operand is broadcast";
-        } else if (in->ndim == 4 && in->shape[0] != 1) {
+        }
+        else if (in->ndim == 4 && in->shape[0] != 1) {
             return "a plain operand differs from image to image";
         }
     }
@@ -220,8 +221,10 @@ pcnn_infer_same(const pcnn_call *call, pcnn_type *out)
         PCNN_TRY(pcnn_expect_same_dtype(call, 0, k));
         if (!pcnn_shape_equal(&call->in[k], &call->in[0])) {
             char a[PCNN_SHAPE_TEXT], b[PCNN_SHAPE_TEXT];
-            return pcnn_fail(PCNN_ERR_SHAPE, "%s: %s has shape %s and %s has shape %s: they must "
-                             "be equal", call->op->name, pcnn_param_name(call, 0),
+            return pcnn_fail(PCNN_ERR_SHAPE,
+                             "%s: %s has shape %s and %s has shape %s: they must "
+                             "be equal",
+                             call->op->name, pcnn_param_name(call, 0),
                              pcnn_shape_text(&call->in[0], a), pcnn_param_name(call, k),
                              pcnn_shape_text(&call->in[k], b));
         }

@@ -39,11 +39,11 @@ PCNN_K(fma_peak)(int64_t rounds)
     vec g = addend, h = addend, i = addend, j = addend, k = addend, l = addend;
     double begin = seconds();
     for (int64_t r = 0; r < rounds; r++) {
-#define STEP(v)                                                                                    \
-    v = vfma(v, factor, addend);                                                                   \
+#define STEP(v)                  \
+    v = vfma(v, factor, addend); \
     OPAQUE(v);
-        STEP(a) STEP(b) STEP(c) STEP(d) STEP(e) STEP(f)
-        STEP(g) STEP(h) STEP(i) STEP(j) STEP(k) STEP(l)
+        STEP(a)
+        STEP(b) STEP(c) STEP(d) STEP(e) STEP(f) STEP(g) STEP(h) STEP(i) STEP(j) STEP(k) STEP(l)
     }
     double time = seconds() - begin;
     return time > 0 ? (double)rounds * 12 * 2 * LANES / time * 1e-9 : 0;

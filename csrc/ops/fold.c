@@ -28,12 +28,12 @@ typedef struct {
     int64_t row_stride;
     int64_t outer_kept;   /* product of the kept dimensions but a kept innermost one */
     int64_t outer_reduced; /* product of the reduced dimensions but rows and a reduced innermost */
-    int64_t chunks;       /* of one row, or of `rows` */
-    int64_t per_part;     /* chunks in a part */
+    int64_t chunks; /* of one row, or of `rows` */
+    int64_t per_part; /* chunks in a part */
     int64_t parts;
-    int64_t blocks;       /* of columns */
-    int64_t outputs;      /* in memory order, N16's padding included */
-    int64_t count;        /* elements that make one output */
+    int64_t blocks; /* of columns */
+    int64_t outputs; /* in memory order, N16's padding included */
+    int64_t count; /* elements that make one output */
     /* How to find an output's place when images are kept in N16; rest = 0: as it lies. */
     int64_t rest, N;
     pcnn_fold_kind kind;

@@ -62,10 +62,9 @@ run(const pcnn_site *site)
     const int64_t N = data->type.shape[0], B = y->type.shape[0];
     for (int64_t b = 0; b < B; b++)
         if (job.index[b] < 0 || job.index[b] >= N)
-            return pcnn_fail(PCNN_ERR_INDEX,
-                             "gather: index[%lld] is %lld, but data has %lld rows (0 to %lld)",
-                             (long long)b, (long long)job.index[b], (long long)N,
-                             (long long)(N - 1));
+            return pcnn_fail(
+                PCNN_ERR_INDEX, "gather: index[%lld] is %lld, but data has %lld rows (0 to %lld)",
+                (long long)b, (long long)job.index[b], (long long)N, (long long)(N - 1));
     for (int i = 1; i < y->type.ndim; i++)
         job.row *= y->type.shape[i];
     int64_t grain = job.row < 4096 ? 4096 / (job.row + 1) + 1 : 1;

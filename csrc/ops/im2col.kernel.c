@@ -73,14 +73,10 @@ ALWAYS_INLINE vec
 activate(vec value, int64_t activation)
 {
     switch (activation) {
-    case PCNN_ACT_RELU:
-        return vrelu(value);
-    case PCNN_ACT_SIGMOID:
-        return vsigmoid(value);
-    case PCNN_ACT_TANH:
-        return vtanh(value);
-    default:
-        return value;
+    case PCNN_ACT_RELU: return vrelu(value);
+    case PCNN_ACT_SIGMOID: return vsigmoid(value);
+    case PCNN_ACT_TANH: return vtanh(value);
+    default: return value;
     }
 }
 
@@ -117,7 +113,8 @@ PCNN_K(sum_parts)(const void *from, int64_t parts, int64_t step, int64_t n, void
             for (int64_t p = 1; p < parts; p++)
                 sum += vload(part + p * step);
             vstore((real *)to + i, sum);
-        } else {
+        }
+        else {
             vec sum = vload_partial(part, n - i);
             for (int64_t p = 1; p < parts; p++)
                 sum += vload_partial(part + p * step, n - i);

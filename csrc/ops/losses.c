@@ -27,12 +27,9 @@ static int64_t
 label_at(const pcnn_tensor *labels, int64_t i)
 {
     switch (labels->type.dtype) {
-    case PCNN_I64:
-        return ((const int64_t *)labels->data)[i];
-    case PCNN_I32:
-        return ((const int32_t *)labels->data)[i];
-    default:
-        return ((const uint8_t *)labels->data)[i];
+    case PCNN_I64: return ((const int64_t *)labels->data)[i];
+    case PCNN_I32: return ((const int32_t *)labels->data)[i];
+    default: return ((const uint8_t *)labels->data)[i];
     }
 }
 
@@ -224,8 +221,13 @@ run_rows(const pcnn_site *site, int first)
     int64_t N = logits->type.shape[0], C = logits->type.shape[1];
     if (is_label(labels->type.dtype))
         PCNN_TRY(check_labels("softmax_cross_entropy", labels, C));
-    job j = {pcnn_kernels_for(logits->type.dtype), first ? site->in[0].data : NULL, logits->data,
-             labels, site->out[0].data, C, pcnn_dtype_size(logits->type.dtype)};
+    job j = {pcnn_kernels_for(logits->type.dtype),
+             first ? site->in[0].data : NULL,
+             logits->data,
+             labels,
+             site->out[0].data,
+             C,
+             pcnn_dtype_size(logits->type.dtype)};
     int64_t grain = 4096 / C + 1;
     if (N > 0)
         pcnn_parallel(N, grain < N ? grain : N, (double)N * ((double)C * 2 + 30), task, &j);
@@ -321,8 +323,9 @@ const pcnn_op pcnn_op_nll_grad = {
 
 const pcnn_op pcnn_op_softmax_cross_entropy = {
     .name = "softmax_cross_entropy",
-    .doc = "y[n] = -sum of target[n][c] log_softmax(logits[n])[c] over c\n\nlogits: [N, C], float32 "
-           "or float64; labels: classes, int64, int32 or uint8 [N], or distributions of logits' "
+    .doc = "y[n] = -sum of target[n][c] log_softmax(logits[n])[c] over c\n\nlogits: [N, C], "
+           "float32 or float64; labels: classes, int64, int32 or uint8 [N], or distributions of "
+           "logits' "
            "dtype [N, C]; y: [N]. A label outside 0..C-1 raises ValueError when computed.",
     .n_in = 2,
     .params = {{"logits", false}, {"labels", false}},

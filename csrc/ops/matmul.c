@@ -18,8 +18,11 @@ static sizes
 sizes_of(const pcnn_type *a, const pcnn_type *b, const pcnn_matmul_attrs *attrs)
 {
     const int last = a->ndim - 1;
-    sizes s = {.batch = 1, .a_rows = a->shape[last - 1], .a_columns = a->shape[last],
-               .b_rows = b->shape[last - 1], .b_columns = b->shape[last]};
+    sizes s = {.batch = 1,
+               .a_rows = a->shape[last - 1],
+               .a_columns = a->shape[last],
+               .b_rows = b->shape[last - 1],
+               .b_columns = b->shape[last]};
     for (int i = 0; i < last - 1; i++)
         s.batch *= a->shape[i];
     s.M = attrs->transpose_a ? s.a_columns : s.a_rows;
@@ -38,16 +41,18 @@ infer(const pcnn_call *call, pcnn_type *out)
     PCNN_TRY(pcnn_expect_float(call, 1));
     PCNN_TRY(pcnn_expect_same_dtype(call, 0, 1));
     if (a->ndim < 2 || b->ndim != a->ndim)
-        return pcnn_fail(PCNN_ERR_SHAPE,
-                         "matmul: a and b must both have 2 dimensions, or the same number with equal "
-                         "leading ones; got shapes %s and %s",
-                         pcnn_shape_text(a, a_text), pcnn_shape_text(b, b_text));
+        return pcnn_fail(
+            PCNN_ERR_SHAPE,
+            "matmul: a and b must both have 2 dimensions, or the same number with equal "
+            "leading ones; got shapes %s and %s",
+            pcnn_shape_text(a, a_text), pcnn_shape_text(b, b_text));
     for (int i = 0; i < a->ndim - 2; i++)
         if (a->shape[i] != b->shape[i])
-            return pcnn_fail(PCNN_ERR_SHAPE,
-                             "matmul: the leading dimensions of a and b must be equal (they are not "
-                             "broadcast), got shapes %s and %s",
-                             pcnn_shape_text(a, a_text), pcnn_shape_text(b, b_text));
+            return pcnn_fail(
+                PCNN_ERR_SHAPE,
+                "matmul: the leading dimensions of a and b must be equal (they are not "
+                "broadcast), got shapes %s and %s",
+                pcnn_shape_text(a, a_text), pcnn_shape_text(b, b_text));
     const sizes s = sizes_of(a, b, attrs);
     const int64_t K = attrs->transpose_b ? s.b_columns : s.b_rows;
     if (s.K != K)
@@ -93,10 +98,11 @@ multiply(const pcnn_site *site, const sizes *s, int64_t matrix, bool serial)
     const pcnn_matmul_attrs *attrs = site->attrs;
     const pcnn_dtype dtype = site->in[0].type.dtype;
     const int64_t size = (int64_t)pcnn_dtype_size(dtype);
-    pcnn_gemm(dtype, attrs->transpose_a != 0, attrs->transpose_b != 0, s->M, s->N, s->K, 1,
-              (const char *)site->in[0].data + matrix * s->a_rows * s->a_columns * size,
-              s->a_columns, (const char *)site->in[1].data + matrix * s->b_rows * s->b_columns * size,
-              s->b_columns, 0, (char *)site->out[0].data + matrix * s->M * s->N * size, s->N, serial);
+    pcnn_gemm(
+        dtype, attrs->transpose_a != 0, attrs->transpose_b != 0, s->M, s->N, s->K, 1,
+        (const char *)site->in[0].data + matrix * s->a_rows * s->a_columns * size, s->a_columns,
+        (const char *)site->in[1].data + matrix * s->b_rows * s->b_columns * size, s->b_columns, 0,
+        (char *)site->out[0].data + matrix * s->M * s->N * size, s->N, serial);
 }
 
 typedef struct {
@@ -125,8 +131,7 @@ refuse_gemm(const pcnn_site *site)
 static pcnn_status
 run_gemm(const pcnn_site *site)
 {
-    job job = {.site = site,
-               .sizes = sizes_of(&site->in[0].type, &site->in[1].type, site->attrs)};
+    job job = {.site = site, .sizes = sizes_of(&site->in[0].type, &site->in[1].type, site->attrs)};
     const sizes *s = &job.sizes;
     if (s->batch == 1)
         multiply(site, s, 0, false);
@@ -146,12 +151,11 @@ run_reference(const pcnn_site *site)
     const int64_t ta = attrs->transpose_a, tb = attrs->transpose_b;
     for (int64_t m = 0; m < s.batch; m++)
         pcnn_kernels_for(site->in[0].type.dtype)
-            ->matmul_reference(
-                (const char *)site->in[0].data + m * s.a_rows * s.a_columns * size,
-                ta ? 1 : s.a_columns, ta ? s.a_columns : 1,
-                (const char *)site->in[1].data + m * s.b_rows * s.b_columns * size,
-                tb ? 1 : s.b_columns, tb ? s.b_columns : 1,
-                (char *)site->out[0].data + m * s.M * s.N * size, s.M, s.N, s.K);
+            ->matmul_reference((const char *)site->in[0].data + m * s.a_rows * s.a_columns * size,
+                               ta ? 1 : s.a_columns, ta ? s.a_columns : 1,
+                               (const char *)site->in[1].data + m * s.b_rows * s.b_columns * size,
+                               tb ? 1 : s.b_columns, tb ? s.b_columns : 1,
+                               (char *)site->out[0].data + m * s.M * s.N * size, s.M, s.N, s.K);
     return PCNN_OK;
 }
 

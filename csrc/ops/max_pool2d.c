@@ -164,10 +164,8 @@ gradient_task(void *context, int64_t begin, int64_t end, int worker)
 static pcnn_status
 run_gradient(const pcnn_site *site, gradient_kernel kernel)
 {
-    job job = {.gradient = kernel,
-               .dy = site->in[0].data,
-               .y = site->in[2].data,
-               .dx = site->out[0].data};
+    job job = {
+        .gradient = kernel, .dy = site->in[0].data, .y = site->in[2].data, .dx = site->out[0].data};
     fill_job(&job, site->attrs, &site->in[1], &site->in[2]);
     int64_t maps = pcnn_pool2d_maps(&site->in[1]);
     pcnn_parallel(maps, 1, 2.0 * cost_of(&job, maps), gradient_task, &job);

@@ -101,8 +101,8 @@ PCNN_K(max_pool2d_n16)(const void *shape, const void *px, void *py, int64_t maps
                 for (int64_t u = u0; u < u1; u++) {
                     tap = x + ((row + u) * s->W + column + v0) * 16;
                     for (int64_t v = v0; v < v1; v++, tap += 16)
-                        UNROLL for (int k = 0; k < VECS; k++)
-                            best[k] = max_or_nan(best[k], vload(tap + k * LANES));
+                        UNROLL for (int k = 0; k < VECS; k++) best[k] =
+                            max_or_nan(best[k], vload(tap + k * LANES));
                 }
                 UNROLL for (int k = 0; k < VECS; k++) vstore(y + k * LANES, best[k]);
             }

@@ -62,7 +62,8 @@ static void
 copy_task(void *context, int64_t begin, int64_t end, int worker)
 {
     const copy *c = context;
-    int64_t from = begin * COPY_CHUNK, to = end * COPY_CHUNK < c->bytes ? end * COPY_CHUNK : c->bytes;
+    int64_t from = begin * COPY_CHUNK, to = end * COPY_CHUNK;
+    to = to < c->bytes ? to : c->bytes;
     (void)worker;
     memcpy(c->to + from, c->from + from, (size_t)(to - from));
 }

@@ -18,7 +18,8 @@ typedef struct {
 
 extern const char *const pcnn_style_choices[];
 
-/* The first `state` + 1 inputs but for grad (1) are like param: float, of its shape and dtype. */
+/* Checks inputs 0 (the parameter) .. last_state: floats of one shape and dtype, absent ones pass;
+ * and that input `hyper` is float64 of shape [numbers]. */
 pcnn_status pcnn_infer_step(const pcnn_call *call, int last_state, int hyper, int64_t numbers);
 
 /* Brings what an effect overwrites to where its output lies; usually it is there already. */

@@ -27,10 +27,12 @@ sgd(real *w_, const real *g_, real *v_, int64_t n, const double *c, const bool k
             if (momentum) {
                 v = LOAD(v_) * factor - step;
                 w += nesterov ? v * factor - step : v;
-            } else {
+            }
+            else {
                 w -= step;
             }
-        } else {
+        }
+        else {
             if (decay != 0)
                 g += w * decay;
             if (momentum) {
@@ -73,7 +75,8 @@ adam(real *w_, const real *g_, real *m_, real *v_, int64_t n, const double *c, c
             m += (g - m) * fresh1;
             v += (g * g - v) * fresh2;
             w -= m * size / (vsqrt(v) + epsilon);
-        } else {
+        }
+        else {
             if (decay != 0)
                 g += w * decay;
             m += (g - m) * fresh1;

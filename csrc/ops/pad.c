@@ -148,8 +148,8 @@ run(const pcnn_site *site)
         memcpy(job.last_item, job.item, (size_t)(images * itemsize));
     }
     int64_t bytes = columns * job.y.itemsize;
-    pcnn_parallel(rows, bytes < 4096 ? 4096 / bytes : 1, (double)rows * ((double)bytes / 5.0 + 10.0),
-                  task, &job);
+    pcnn_parallel(rows, bytes < 4096 ? 4096 / bytes : 1,
+                  (double)rows * ((double)bytes / 5.0 + 10.0), task, &job);
     return PCNN_OK;
 }
 

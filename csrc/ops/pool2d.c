@@ -64,8 +64,8 @@ pcnn_pool2d_check(const pcnn_call *call, const pcnn_window2d *window, const pcnn
         return pcnn_fail(PCNN_ERR_SHAPE,
                          "%s: kernel %lldx%lld is larger than the padded input %lldx%lld "
                          "(x has shape %s)",
-                         op, (long long)KH, (long long)KW, (long long)padded_h,
-                         (long long)padded_w, pcnn_shape_text(x, text));
+                         op, (long long)KH, (long long)KW, (long long)padded_h, (long long)padded_w,
+                         pcnn_shape_text(x, text));
     fill_geometry(window, geometry);
     geometry->H = H;
     geometry->W = W;

@@ -11,11 +11,11 @@ typedef struct {
 } pcnn_window2d;
 
 /* The three attributes, for the list of an op whose struct holds a pcnn_window2d at offset `at`. */
-#define PCNN_WINDOW2D_ATTRS(at)                                                                    \
-    {"kernel", PCNN_ATTR_INTS, (at) + offsetof(pcnn_window2d, kernel), NULL, NULL},                \
-        {"stride", PCNN_ATTR_INTS, (at) + offsetof(pcnn_window2d, stride), "None", NULL},          \
-    {                                                                                              \
-        "padding", PCNN_ATTR_INTS, (at) + offsetof(pcnn_window2d, padding), "(0, 0, 0, 0)", NULL   \
+#define PCNN_WINDOW2D_ATTRS(at)                                                                  \
+    {"kernel", PCNN_ATTR_INTS, (at) + offsetof(pcnn_window2d, kernel), NULL, NULL},              \
+        {"stride", PCNN_ATTR_INTS, (at) + offsetof(pcnn_window2d, stride), "None", NULL},        \
+    {                                                                                            \
+        "padding", PCNN_ATTR_INTS, (at) + offsetof(pcnn_window2d, padding), "(0, 0, 0, 0)", NULL \
     }
 
 /* Pooling of maps x[H,W] -> y[OH,OW]. Output (i, j) sees the taps (u, v), u < KH and v < KW, at

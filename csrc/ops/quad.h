@@ -16,16 +16,16 @@ enum { QUAD = 16 / sizeof(real) };
 #define QUAD_SHUFFLE(index, a, b, ...) __builtin_shuffle(a, b, (index){__VA_ARGS__})
 #endif
 
-#define QUAD_TRANSPOSE_4X4(type, index, r)                                                         \
-    do {                                                                                           \
-        type a_ = QUAD_SHUFFLE(index, (r)[0], (r)[1], 0, 4, 1, 5);                                 \
-        type b_ = QUAD_SHUFFLE(index, (r)[2], (r)[3], 0, 4, 1, 5);                                 \
-        type c_ = QUAD_SHUFFLE(index, (r)[0], (r)[1], 2, 6, 3, 7);                                 \
-        type d_ = QUAD_SHUFFLE(index, (r)[2], (r)[3], 2, 6, 3, 7);                                 \
-        (r)[0] = QUAD_SHUFFLE(index, a_, b_, 0, 1, 4, 5);                                          \
-        (r)[1] = QUAD_SHUFFLE(index, a_, b_, 2, 3, 6, 7);                                          \
-        (r)[2] = QUAD_SHUFFLE(index, c_, d_, 0, 1, 4, 5);                                          \
-        (r)[3] = QUAD_SHUFFLE(index, c_, d_, 2, 3, 6, 7);                                          \
+#define QUAD_TRANSPOSE_4X4(type, index, r)                         \
+    do {                                                           \
+        type a_ = QUAD_SHUFFLE(index, (r)[0], (r)[1], 0, 4, 1, 5); \
+        type b_ = QUAD_SHUFFLE(index, (r)[2], (r)[3], 0, 4, 1, 5); \
+        type c_ = QUAD_SHUFFLE(index, (r)[0], (r)[1], 2, 6, 3, 7); \
+        type d_ = QUAD_SHUFFLE(index, (r)[2], (r)[3], 2, 6, 3, 7); \
+        (r)[0] = QUAD_SHUFFLE(index, a_, b_, 0, 1, 4, 5);          \
+        (r)[1] = QUAD_SHUFFLE(index, a_, b_, 2, 3, 6, 7);          \
+        (r)[2] = QUAD_SHUFFLE(index, c_, d_, 0, 1, 4, 5);          \
+        (r)[3] = QUAD_SHUFFLE(index, c_, d_, 2, 3, 6, 7);          \
     } while (0)
 
 /* A square of QUAD x QUAD reals. */

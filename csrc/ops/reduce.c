@@ -60,7 +60,8 @@ infer_max(const pcnn_call *call, pcnn_type *out)
         if ((axes >> d & 1) && x->shape[d] == 0)
             return pcnn_fail(PCNN_ERR_VALUE,
                              "max: x has shape %s: there is no maximum over axis %d, which is "
-                             "empty", pcnn_shape_text(x, text), d);
+                             "empty",
+                             pcnn_shape_text(x, text), d);
     return PCNN_OK;
 }
 
@@ -109,15 +110,15 @@ workspace(const pcnn_site *site)
     return pcnn_fold_workspace(site, site_axes(site));
 }
 
-#define FOLD_IMPLS(id, kind)                                                                       \
-    static pcnn_status run_##id(const pcnn_site *site)                                             \
-    {                                                                                              \
-        return pcnn_fold_run(site, kind, site_axes(site));                                         \
-    }                                                                                              \
-    static const pcnn_impl id##_impls[] = {                                                        \
-        {"n16", 1, 0, 0, refuse_n16, workspace, run_##id},                                         \
-        {"plain", 0, 0, 0, NULL, workspace, run_##id},                                             \
-        {0},                                                                                       \
+#define FOLD_IMPLS(id, kind)                               \
+    static pcnn_status run_##id(const pcnn_site *site)     \
+    {                                                      \
+        return pcnn_fold_run(site, kind, site_axes(site)); \
+    }                                                      \
+    static const pcnn_impl id##_impls[] = {                \
+        {"n16", 1, 0, 0, refuse_n16, workspace, run_##id}, \
+        {"plain", 0, 0, 0, NULL, workspace, run_##id},     \
+        {0},                                               \
     };
 
 FOLD_IMPLS(sum, PCNN_FOLD_SUM)
@@ -215,23 +216,23 @@ static const pcnn_attr reduce_attrs[] = {
     {0},
 };
 
-#define REDUCTION(id, text, infer_function, in_bits, out_bits)                                     \
-    const pcnn_op pcnn_op_##id = {                                                                 \
-        .name = #id,                                                                               \
-        .doc = text "\n\nx: any shape, float32 or float64; axis: one or several, None for all; "   \
-                    "y: x's shape without those axes, or with 1 in their place (keepdims).",       \
-        .n_in = 1,                                                                                 \
-        .params = {{"x", false}},                                                                  \
-        .n_out = 1,                                                                                \
-        .out_names = {"y"},                                                                        \
-        .attrs = reduce_attrs,                                                                     \
-        .attrs_size = sizeof(pcnn_reduce_attrs),                                                   \
-        .saves_in = in_bits,                                                                       \
-        .saves_out = out_bits,                                                                     \
-        .flags = PCNN_OP_FOLLOWS,                                                                  \
-        .infer = infer_function,                                                                   \
-        .gradient = id##_gradient,                                                                 \
-        .impls = id##_impls,                                                                       \
+#define REDUCTION(id, text, infer_function, in_bits, out_bits)                                   \
+    const pcnn_op pcnn_op_##id = {                                                               \
+        .name = #id,                                                                             \
+        .doc = text "\n\nx: any shape, float32 or float64; axis: one or several, None for all; " \
+                    "y: x's shape without those axes, or with 1 in their place (keepdims).",     \
+        .n_in = 1,                                                                               \
+        .params = {{"x", false}},                                                                \
+        .n_out = 1,                                                                              \
+        .out_names = {"y"},                                                                      \
+        .attrs = reduce_attrs,                                                                   \
+        .attrs_size = sizeof(pcnn_reduce_attrs),                                                 \
+        .saves_in = in_bits,                                                                     \
+        .saves_out = out_bits,                                                                   \
+        .flags = PCNN_OP_FOLLOWS,                                                                \
+        .infer = infer_function,                                                                 \
+        .gradient = id##_gradient,                                                               \
+        .impls = id##_impls,                                                                     \
     };
 
 REDUCTION(sum, "y = sum of x over axes", infer_reduce, 0, 0)

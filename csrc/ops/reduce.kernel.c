@@ -8,32 +8,32 @@
 enum { STREAMS = 4, DEEP = 32 };
 
 /* The sum of `term(x)` over a row: STREAMS vectors of partial sums hide the addition's latency. */
-#define SUM_ROW(name, term)                                                                        \
-    double PCNN_K(name)(const void *x_, int64_t n)                                                 \
-    {                                                                                              \
-        const real *p = x_;                                                                        \
-        double total = 0;                                                                          \
-        while (n >= STREAMS * LANES) {                                                             \
-            int64_t steps = n / (STREAMS * LANES);                                                 \
-            if (steps > DEEP)                                                                      \
-                steps = DEEP;                                                                      \
-            vec sum[STREAMS] = {{0}};                                                              \
-            for (int64_t s = 0; s < steps; s++, p += STREAMS * LANES) {                            \
-                UNROLL                                                                             \
-                for (int k = 0; k < STREAMS; k++) {                                                \
-                    vec x = vload(p + k * LANES);                                                  \
-                    sum[k] = term;                                                                 \
-                }                                                                                  \
-            }                                                                                      \
-            total += (double)vsum((sum[0] + sum[1]) + (sum[2] + sum[3]));                          \
-            n -= steps * STREAMS * LANES;                                                          \
-        }                                                                                          \
-        vec sum[1] = {{0}};                                                                        \
-        for (int k = 0; n > 0; n -= LANES, p += LANES) {                                           \
-            vec x = n >= LANES ? vload(p) : vload_partial(p, n);                                   \
-            sum[k] = term;                                                                         \
-        }                                                                                          \
-        return total + (double)vsum(sum[0]);                                                       \
+#define SUM_ROW(name, term)                                               \
+    double PCNN_K(name)(const void *x_, int64_t n)                        \
+    {                                                                     \
+        const real *p = x_;                                               \
+        double total = 0;                                                 \
+        while (n >= STREAMS * LANES) {                                    \
+            int64_t steps = n / (STREAMS * LANES);                        \
+            if (steps > DEEP)                                             \
+                steps = DEEP;                                             \
+            vec sum[STREAMS] = {{0}};                                     \
+            for (int64_t s = 0; s < steps; s++, p += STREAMS * LANES) {   \
+                UNROLL                                                    \
+                for (int k = 0; k < STREAMS; k++) {                       \
+                    vec x = vload(p + k * LANES);                         \
+                    sum[k] = term;                                        \
+                }                                                         \
+            }                                                             \
+            total += (double)vsum((sum[0] + sum[1]) + (sum[2] + sum[3])); \
+            n -= steps * STREAMS * LANES;                                 \
+        }                                                                 \
+        vec sum[1] = {{0}};                                               \
+        for (int k = 0; n > 0; n -= LANES, p += LANES) {                  \
+            vec x = n >= LANES ? vload(p) : vload_partial(p, n);          \
+            sum[k] = term;                                                \
+        }                                                                 \
+        return total + (double)vsum(sum[0]);                              \
     }
 
 SUM_ROW(sum_row, sum[k] + x)
@@ -149,7 +149,7 @@ PCNN_K(expand_rows)(const void *const *in, const int64_t *step, void *out, int64
         y[i] = x[i] / divisor;
 }
 
-/* x[N][C] / divisor over maps [N/16][C][pixels][16]; maps begin .. end-1, a map being (block, c). */
+/* x[N][C] / divisor repeated over [N/16][C][pixels][16]; maps begin .. end-1 are (block, c). */
 void
 PCNN_K(expand_maps_n16)(const void *x_, void *y_, int64_t N, int64_t C, int64_t pixels,
                         int64_t begin, int64_t end, double divisor)

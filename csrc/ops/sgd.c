@@ -46,8 +46,7 @@ task(void *context, int64_t begin, int64_t end, int worker)
     (void)worker;
     j->kernels->sgd_range(j->w + at, j->g + at, j->v ? j->v + at : NULL,
                           (to < j->n ? to : j->n) - from, j->hyper,
-                          j->attrs->style == PCNN_STYLE_KERAS, j->attrs->nesterov,
-                          j->attrs->first);
+                          j->attrs->style == PCNN_STYLE_KERAS, j->attrs->nesterov, j->attrs->first);
 }
 
 static pcnn_status
@@ -61,8 +60,14 @@ run(const pcnn_site *site)
     pcnn_take_over(&site->in[PARAM], &site->out[0]);
     if (velocity)
         pcnn_take_over(&site->in[VELOCITY], &site->out[1]);
-    job j = {pcnn_kernels_for(type->dtype), site->out[0].data, NULL, site->in[GRAD].data,
-             pcnn_type_size(type), pcnn_dtype_size(type->dtype), hyper, site->attrs};
+    job j = {pcnn_kernels_for(type->dtype),
+             site->out[0].data,
+             NULL,
+             site->in[GRAD].data,
+             pcnn_type_size(type),
+             pcnn_dtype_size(type->dtype),
+             hyper,
+             site->attrs};
     if (velocity && hyper[1] != 0)
         j.v = site->out[1].data;
     if (j.n > 0)

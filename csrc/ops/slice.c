@@ -35,9 +35,10 @@ check(const pcnn_call *call, const pcnn_type *x, const pcnn_type *start)
                          pcnn_dtype_name(start->dtype));
     PCNN_TRY(pcnn_expect_shape1(call, 1, x->ndim, "one number for each dimension of x"));
     if (a->step.n >= 0 && a->step.n != x->ndim)
-        return pcnn_fail(PCNN_ERR_VALUE,
-                         "%s: step must have one entry for each of the %d dimensions of x, got %lld",
-                         call->op->name, x->ndim, (long long)a->step.n);
+        return pcnn_fail(
+            PCNN_ERR_VALUE,
+            "%s: step must have one entry for each of the %d dimensions of x, got %lld",
+            call->op->name, x->ndim, (long long)a->step.n);
     for (int i = 0; i < x->ndim; i++)
         if (step_of(a, i) == 0)
             return pcnn_fail(PCNN_ERR_VALUE, "%s: step must not be 0 (axis %d of x, shape %s)",
@@ -65,12 +66,14 @@ infer(const pcnn_call *call, pcnn_type *out)
                              (long long)n);
         /* (n - 1) * |step| < extent, without overflow. */
         int64_t room = x->shape[i] - 1;
-        bool fits = n <= 1 ? n <= x->shape[i] : step > room || step < -room ? false
-                    : n - 1 <= room / (step < 0 ? -step : step);
+        bool fits = n <= 1                        ? n <= x->shape[i]
+                    : step > room || step < -room ? false
+                                                  : n - 1 <= room / (step < 0 ? -step : step);
         if (!fits)
-            return pcnn_fail(PCNN_ERR_SHAPE,
-                             "slice: %lld elements with step %lld do not fit axis %d of x, shape %s",
-                             (long long)n, (long long)step, i, pcnn_shape_text(x, text));
+            return pcnn_fail(
+                PCNN_ERR_SHAPE,
+                "slice: %lld elements with step %lld do not fit axis %d of x, shape %s",
+                (long long)n, (long long)step, i, pcnn_shape_text(x, text));
     }
     return PCNN_OK;
 }
@@ -139,11 +142,12 @@ static const pcnn_impl impls[] = {
 
 const pcnn_op pcnn_op_slice = {
     .name = "slice",
-    .doc = "y[i0,i1,...] = x[start0 + i0*step0, start1 + i1*step1, ...].\n"
-           "\n"
-           "x of any shape and dtype, start int64[ndim] -> y of the given shape. step: one entry\n"
-           "a dimension, None for ones; may be negative.\n"
-           "Raises IndexError (when it runs) if a part lies outside x, ShapeError if it cannot fit.",
+    .doc =
+        "y[i0,i1,...] = x[start0 + i0*step0, start1 + i1*step1, ...].\n"
+        "\n"
+        "x of any shape and dtype, start int64[ndim] -> y of the given shape. step: one entry\n"
+        "a dimension, None for ones; may be negative.\n"
+        "Raises IndexError (when it runs) if a part lies outside x, ShapeError if it cannot fit.",
     .n_in = 2,
     .params = {{"x", false}, {"start", false}},
     .n_out = 1,

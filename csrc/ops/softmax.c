@@ -49,8 +49,13 @@ run_lines(const pcnn_site *site, pcnn_task task, bool log)
     axis += axis < 0 ? type->ndim : 0;
     if (size == 0)
         return PCNN_OK;
-    job j = {pcnn_kernels_for(type->dtype), site->in[0].data, NULL, site->out[0].data,
-             type->shape[axis], 1, log};
+    job j = {pcnn_kernels_for(type->dtype),
+             site->in[0].data,
+             NULL,
+             site->out[0].data,
+             type->shape[axis],
+             1,
+             log};
     j.b = site->n_in > 1 ? site->in[1].data : NULL;
     for (int d = (int)axis + 1; d < type->ndim; d++)
         j.inner *= type->shape[d];
@@ -64,51 +69,50 @@ static const pcnn_attr attrs[] = {
     {0},
 };
 
-#define SOFTMAX(id, log, text, grad_text)                                                          \
-    static pcnn_status run_##id(const pcnn_site *site)                                             \
-    {                                                                                              \
-        return run_lines(site, forward_task, log);                                                 \
-    }                                                                                              \
-    static pcnn_status run_##id##_grad(const pcnn_site *site)                                      \
-    {                                                                                              \
-        return run_lines(site, backward_task, log);                                                \
-    }                                                                                              \
-    static pcnn_status id##_gradient(pcnn_grad *grad)                                              \
-    {                                                                                              \
-        return PCNN_EMIT(grad, &grad->din[0], id##_grad, grad->attrs, grad->dout[0],               \
-                         grad->out[0]);                                                            \
-    }                                                                                              \
-    static const pcnn_impl id##_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_##id}, {0}};         \
-    static const pcnn_impl id##_grad_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_##id##_grad},   \
-                                                {0}};                                              \
-    const pcnn_op pcnn_op_##id = {                                                                 \
-        .name = #id,                                                                               \
-        .doc = text "\n\nx: one dimension or more, float32 or float64; y: the same.",              \
-        .n_in = 1,                                                                                 \
-        .params = {{"x", false}},                                                                  \
-        .n_out = 1,                                                                                \
-        .out_names = {"y"},                                                                        \
-        .attrs = attrs,                                                                            \
-        .attrs_size = sizeof(pcnn_softmax_attrs),                                                  \
-        .saves_out = 1,                                                                            \
-        .infer = infer,                                                                            \
-        .gradient = id##_gradient,                                                                 \
-        .impls = id##_impls,                                                                       \
-    };                                                                                             \
-    const pcnn_op pcnn_op_##id##_grad = {                                                          \
-        .name = #id "_grad",                                                                       \
-        .doc = grad_text,                                                                          \
-        .n_in = 2,                                                                                 \
-        .params = {{"dy", false}, {"y", false}},                                                   \
-        .n_out = 1,                                                                                \
-        .out_names = {"dx"},                                                                       \
-        .attrs = attrs,                                                                            \
-        .attrs_size = sizeof(pcnn_softmax_attrs),                                                  \
-        .flags = PCNN_OP_INTERNAL,                                                                 \
-        .infer = infer,                                                                            \
-        .impls = id##_grad_impls,                                                                  \
+#define SOFTMAX(id, log, text, grad_text)                                                        \
+    static pcnn_status run_##id(const pcnn_site *site)                                           \
+    {                                                                                            \
+        return run_lines(site, forward_task, log);                                               \
+    }                                                                                            \
+    static pcnn_status run_##id##_grad(const pcnn_site *site)                                    \
+    {                                                                                            \
+        return run_lines(site, backward_task, log);                                              \
+    }                                                                                            \
+    static pcnn_status id##_gradient(pcnn_grad *grad)                                            \
+    {                                                                                            \
+        return PCNN_EMIT(grad, &grad->din[0], id##_grad, grad->attrs, grad->dout[0],             \
+                         grad->out[0]);                                                          \
+    }                                                                                            \
+    static const pcnn_impl id##_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_##id}, {0}};       \
+    static const pcnn_impl id##_grad_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_##id##_grad}, \
+                                                {0}};                                            \
+    const pcnn_op pcnn_op_##id = {                                                               \
+        .name = #id,                                                                             \
+        .doc = text "\n\nx: one dimension or more, float32 or float64; y: the same.",            \
+        .n_in = 1,                                                                               \
+        .params = {{"x", false}},                                                                \
+        .n_out = 1,                                                                              \
+        .out_names = {"y"},                                                                      \
+        .attrs = attrs,                                                                          \
+        .attrs_size = sizeof(pcnn_softmax_attrs),                                                \
+        .saves_out = 1,                                                                          \
+        .infer = infer,                                                                          \
+        .gradient = id##_gradient,                                                               \
+        .impls = id##_impls,                                                                     \
+    };                                                                                           \
+    const pcnn_op pcnn_op_##id##_grad = {                                                        \
+        .name = #id "_grad",                                                                     \
+        .doc = grad_text,                                                                        \
+        .n_in = 2,                                                                               \
+        .params = {{"dy", false}, {"y", false}},                                                 \
+        .n_out = 1,                                                                              \
+        .out_names = {"dx"},                                                                     \
+        .attrs = attrs,                                                                          \
+        .attrs_size = sizeof(pcnn_softmax_attrs),                                                \
+        .flags = PCNN_OP_INTERNAL,                                                               \
+        .infer = infer,                                                                          \
+        .impls = id##_grad_impls,                                                                \
     };
 
 SOFTMAX(softmax, false, "y = exp(x) / sum of exp(x) along `axis`", "dx = y (dy - sum(dy y))")
-SOFTMAX(log_softmax, true, "y = x - log(sum of exp(x)) along `axis`",
-        "dx = dy - exp(y) sum(dy)")
+SOFTMAX(log_softmax, true, "y = x - log(sum of exp(x)) along `axis`", "dx = dy - exp(y) sum(dy)")

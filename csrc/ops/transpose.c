@@ -147,10 +147,10 @@ typedef struct {
     char *y;
 } job;
 
-#define TRANSPOSE_TILE(type)                                                                       \
-    for (int64_t i = 0; i < rows; i++)                                                             \
-        for (int64_t j = 0; j < columns; j++)                                                      \
-            *(type *)(y + i * y_stride + j * (int64_t)sizeof(type)) =                              \
+#define TRANSPOSE_TILE(type)                                          \
+    for (int64_t i = 0; i < rows; i++)                                \
+        for (int64_t j = 0; j < columns; j++)                         \
+            *(type *)(y + i * y_stride + j * (int64_t)sizeof(type)) = \
                 *(const type *)(x + i * (int64_t)sizeof(type) + j * x_stride);
 
 /* y[i][j] = x[j][i] of a tile; strides of y's rows and x's rows in bytes. */

@@ -33,28 +33,28 @@ parameter(const pcnn_site *site)
 /* ---- backward ---- */
 
 /* `zero` says whether the expression makes 0 from dy = z = 0 (0 * 0.5 / 0 of sqrt does not). */
-#define SLOPE(id, z, text, attributes, zero, ns)                                                 \
-    static pcnn_status run_##id##_grad(const pcnn_site *site)                                    \
-    {                                                                                              \
-        const pcnn_kernels *kernels = pcnn_kernels_for(site->out[0].type.dtype);                   \
-        return pcnn_elementwise_run(site, kernels->id##_backward, parameter(site), zero, ns);    \
-    }                                                                                              \
-    static const pcnn_impl id##_grad_impls[] = {                                                 \
-        {"n16", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_##id##_grad},                    \
-        {"plain", 0, 0, 3, NULL, NULL, run_##id##_grad},                                         \
-        {0},                                                                                       \
-    };                                                                                             \
-    const pcnn_op pcnn_op_##id##_grad = {                                                        \
-        .name = #id "_grad",                                                                     \
-        .doc = text,                                                                               \
-        .n_in = 2,                                                                                 \
-        .params = {{"dy", false}, {z, false}},                                                     \
-        .n_out = 1,                                                                                \
-        .out_names = {"dx"},                                                                       \
-        attributes /* its comma is in it */                                                        \
-        .flags = PCNN_OP_INTERNAL | PCNN_OP_FOLLOWS,                                               \
-        .infer = pcnn_infer_same,                                                                  \
-        .impls = id##_grad_impls,                                                                \
+#define SLOPE(id, z, text, attributes, zero, ns)                                              \
+    static pcnn_status run_##id##_grad(const pcnn_site *site)                                 \
+    {                                                                                         \
+        const pcnn_kernels *kernels = pcnn_kernels_for(site->out[0].type.dtype);              \
+        return pcnn_elementwise_run(site, kernels->id##_backward, parameter(site), zero, ns); \
+    }                                                                                         \
+    static const pcnn_impl id##_grad_impls[] = {                                              \
+        {"n16", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_##id##_grad},                 \
+        {"plain", 0, 0, 3, NULL, NULL, run_##id##_grad},                                      \
+        {0},                                                                                  \
+    };                                                                                        \
+    const pcnn_op pcnn_op_##id##_grad = {                                                     \
+        .name = #id "_grad",                                                                  \
+        .doc = text,                                                                          \
+        .n_in = 2,                                                                            \
+        .params = {{"dy", false}, {z, false}},                                                \
+        .n_out = 1,                                                                           \
+        .out_names = {"dx"},                                                                  \
+        attributes /* its comma is in it */                                                   \
+            .flags = PCNN_OP_INTERNAL | PCNN_OP_FOLLOWS,                                      \
+        .infer = pcnn_infer_same,                                                             \
+        .impls = id##_grad_impls,                                                             \
     };
 
 SLOPE(relu, "y", "dx = y > 0 ? dy : 0", NO_ATTRS, true, 0.4)
@@ -69,17 +69,16 @@ SLOPE(abs, "x", "dx = sign(x) * dy", NO_ATTRS, true, 0.4)
 SLOPE(erf, "x", "dx = dy * 2 / sqrt(pi) * exp(-x^2)", NO_ATTRS, true, 1)
 
 /* `gradient` by the op's own SLOPE, which reads x or y. */
-#define OF_X(id)                                                                                 \
-    static pcnn_status id##_gradient(pcnn_grad *grad)                                            \
+#define OF_X(id)                                                                                   \
+    static pcnn_status id##_gradient(pcnn_grad *grad)                                              \
     {                                                                                              \
-        return PCNN_EMIT(grad, &grad->din[0], id##_grad, grad->attrs, grad->dout[0],             \
-                         grad->in[0]);                                                             \
+        return PCNN_EMIT(grad, &grad->din[0], id##_grad, grad->attrs, grad->dout[0], grad->in[0]); \
     }
-#define OF_Y(id)                                                                                 \
-    static pcnn_status id##_gradient(pcnn_grad *grad)                                            \
-    {                                                                                              \
-        return PCNN_EMIT(grad, &grad->din[0], id##_grad, grad->attrs, grad->dout[0],             \
-                         grad->out[0]);                                                            \
+#define OF_Y(id)                                                                     \
+    static pcnn_status id##_gradient(pcnn_grad *grad)                                \
+    {                                                                                \
+        return PCNN_EMIT(grad, &grad->din[0], id##_grad, grad->attrs, grad->dout[0], \
+                         grad->out[0]);                                              \
     }
 
 OF_Y(relu)
@@ -122,31 +121,30 @@ flat_gradient(pcnn_grad *grad) /* a step function: zero, which is what a missing
 
 enum { KEEPS_NOTHING = 0, KEEPS_X = 1, KEEPS_Y = 2 };
 
-#define FUNCTION(id, text, attributes, keeps, derivative, zero, ns)                              \
-    static pcnn_status run_##id(const pcnn_site *site)                                           \
-    {                                                                                              \
-        const pcnn_kernels *kernels = pcnn_kernels_for(site->out[0].type.dtype);                   \
-        return pcnn_elementwise_run(site, kernels->id##_forward, parameter(site), zero, ns);     \
-    }                                                                                              \
-    static const pcnn_impl id##_impls[] = {                                                      \
-        {"n16", 1, 1, 1, pcnn_elementwise_refuse_n16, NULL, run_##id},                           \
-        {"plain", 0, 0, 1, NULL, NULL, run_##id},                                                \
-        {0},                                                                                       \
-    };                                                                                             \
-    const pcnn_op pcnn_op_##id = {                                                               \
-        .name = #id,                                                                             \
-        .doc = text "\n\nx: any shape, float32 or float64; y: the same.",                          \
-        .n_in = 1,                                                                                 \
-        .params = {{"x", false}},                                                                  \
-        .n_out = 1,                                                                                \
-        .out_names = {"y"},                                                                        \
-        attributes                                                                                 \
-        .saves_in = (keeps) == KEEPS_X,                                                            \
-        .saves_out = (keeps) == KEEPS_Y,                                                           \
-        .flags = PCNN_OP_FOLLOWS,                                                                  \
-        .infer = pcnn_infer_same,                                                                  \
-        .gradient = derivative,                                                                    \
-        .impls = id##_impls,                                                                     \
+#define FUNCTION(id, text, attributes, keeps, derivative, zero, ns)                          \
+    static pcnn_status run_##id(const pcnn_site *site)                                       \
+    {                                                                                        \
+        const pcnn_kernels *kernels = pcnn_kernels_for(site->out[0].type.dtype);             \
+        return pcnn_elementwise_run(site, kernels->id##_forward, parameter(site), zero, ns); \
+    }                                                                                        \
+    static const pcnn_impl id##_impls[] = {                                                  \
+        {"n16", 1, 1, 1, pcnn_elementwise_refuse_n16, NULL, run_##id},                       \
+        {"plain", 0, 0, 1, NULL, NULL, run_##id},                                            \
+        {0},                                                                                 \
+    };                                                                                       \
+    const pcnn_op pcnn_op_##id = {                                                           \
+        .name = #id,                                                                         \
+        .doc = text "\n\nx: any shape, float32 or float64; y: the same.",                    \
+        .n_in = 1,                                                                           \
+        .params = {{"x", false}},                                                            \
+        .n_out = 1,                                                                          \
+        .out_names = {"y"},                                                                  \
+        attributes.saves_in = (keeps) == KEEPS_X,                                            \
+        .saves_out = (keeps) == KEEPS_Y,                                                     \
+        .flags = PCNN_OP_FOLLOWS,                                                            \
+        .infer = pcnn_infer_same,                                                            \
+        .gradient = derivative,                                                              \
+        .impls = id##_impls,                                                                 \
     };
 
 FUNCTION(relu, "y = max(x, 0); NaN stays NaN", NO_ATTRS, KEEPS_Y, relu_gradient, true, 0.3)

@@ -132,13 +132,14 @@ choose(const pcnn_program *program, int32_t n, trial *t, pcnn_tensor *scratch,
     const pcnn_pnode *node = &program->nodes[n];
     const char *forced = pcnn_forced_impl(node->op);
     const char *reason = NULL;
+    for (const pcnn_impl *impl = node->op->impls; impl->name && forced; impl++)
+        if (strcmp(forced, impl->name) == 0 && lay_out(program, node, impl, t) &&
+            !(impl->refuse && impl->refuse(&t->site))) {
+            *chosen = impl;
+            return PCNN_OK;
+        }
     for (const pcnn_impl *impl = node->op->impls; impl->name; impl++) {
-        if (forced && strcmp(forced, impl->name) != 0)
-            continue;
-        /* lay_out after layout_allowed: both use scratch memory of their own */
-        if (!forced && !layout_allowed(program, n, impl, scratch))
-            continue;
-        if (!lay_out(program, node, impl, t))
+        if (!layout_allowed(program, n, impl, scratch) || !lay_out(program, node, impl, t))
             continue;
         const char *refusal = impl->refuse ? impl->refuse(&t->site) : NULL;
         if (refusal == NULL) {

@@ -76,8 +76,8 @@ pcnn_status pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes);
 
 /* ---- plans ---- */
 
-/* Runs the passes over `program` (taken over) and makes a plan of it; NULL on failure. */
-pcnn_plan *pcnn_plan_make(pcnn_program *program);
+/* Runs the passes over `program` (taken over) and makes a plan of it. */
+pcnn_status pcnn_plan_make(pcnn_program *program, pcnn_plan **result);
 void pcnn_plan_unref(pcnn_plan *plan);
 
 /* Runs all steps. The caller holds the run lock (core/parallel.h) and no interpreter lock. */
@@ -98,8 +98,8 @@ typedef struct {
 
 extern pcnn_options pcnn_plan_options;
 
-/* Tests and PYCNN_CONV: `op` takes the implementation of this name wherever it accepts, and
- * fails to plan where it refuses. NULL implementation: back to the ordered choice. */
+/* Tests and PYCNN_CONV: `op` takes the implementation of this name wherever that accepts, and the
+ * ordered choice elsewhere. NULL: the ordered choice everywhere. */
 pcnn_status pcnn_force_impl(const char *op, const char *impl);
 const char *pcnn_forced_impl(const pcnn_op *op);
 

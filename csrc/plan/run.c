@@ -77,14 +77,13 @@ pcnn_plan_unref(pcnn_plan *plan)
         plan_free(plan);
 }
 
-pcnn_plan *
-pcnn_plan_make(pcnn_program *program)
+pcnn_status
+pcnn_plan_make(pcnn_program *program, pcnn_plan **result)
 {
     pcnn_plan *plan = calloc(1, sizeof *plan);
     if (plan == NULL) {
         pcnn_program_free(program);
-        (void)pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
-        return NULL;
+        return pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
     }
     plan->refs = 1;
     plan->program = *program;
@@ -103,7 +102,7 @@ pcnn_plan_make(pcnn_program *program)
         status = pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
     if (status != PCNN_OK) {
         plan_free(plan);
-        return NULL;
+        return status;
     }
     pcnn_tensor *tensor = plan->tensors;
     for (int32_t n = 0; n < plan->program.n_nodes; n++) {
@@ -117,7 +116,8 @@ pcnn_plan_make(pcnn_program *program)
             }
         }
     }
-    return plan;
+    *result = plan;
+    return PCNN_OK;
 }
 
 /* ---- running ---- */

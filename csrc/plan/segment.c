@@ -289,15 +289,16 @@ build(pcnn_segment *s, pcnn_program *program)
     return PCNN_OK;
 }
 
-pcnn_plan *
-pcnn_segment_plan(pcnn_segment *s)
+pcnn_status
+pcnn_segment_plan(pcnn_segment *s, pcnn_plan **plan)
 {
     pcnn_program program = {0};
-    if (build(s, &program) != PCNN_OK) {
+    pcnn_status status = build(s, &program);
+    if (status != PCNN_OK) {
         pcnn_program_free(&program);
-        return NULL;
+        return status;
     }
-    return pcnn_plan_make(&program);
+    return pcnn_plan_make(&program, plan);
 }
 
 pcnn_status
@@ -307,9 +308,7 @@ pcnn_segment_prepare(pcnn_segment *s)
     if (s->plan != NULL) {
         s->plan->refs++;
     } else {
-        s->plan = pcnn_segment_plan(s);
-        if (s->plan == NULL)
-            return PCNN_ERR_RUNTIME;
+        PCNN_TRY(pcnn_segment_plan(s, &s->plan));
         PCNN_TRY(pcnn_cache_add(s->plan, s->key, s->key_bytes, s->hash));
     }
     s->memory = calloc((size_t)s->n_outputs + 1, sizeof(pcnn_storage *));

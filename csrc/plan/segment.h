@@ -33,7 +33,7 @@ pcnn_status pcnn_segment_capture(pcnn_segment *segment, pcnn_trace *trace,
 /* Finds the plan or makes it, and takes memory for the outputs. */
 pcnn_status pcnn_segment_prepare(pcnn_segment *segment);
 /* The plan only, without cache or memory: for captures. */
-pcnn_plan *pcnn_segment_plan(pcnn_segment *segment);
+pcnn_status pcnn_segment_plan(pcnn_segment *segment, pcnn_plan **plan);
 
 /* Needs the run lock, not the interpreter lock. */
 pcnn_status pcnn_segment_run(pcnn_segment *segment);

@@ -249,8 +249,51 @@ wrap_outputs(const pcnn_op *op, PyObject *const *inputs, pcnn_value **out)
     return NULL;
 }
 
+/* An object that stands for a Tensor (a vocabulary's variable) says so by __pycnn_tensor__(): taken
+ * as an array it would become a constant, and never learn. */
+static PyObject *
+stand_in(PyObject *object)
+{
+    if (object == NULL || object == Py_None || pcnn_py_is_tensor(object) ||
+        PyArray_Check(object) || is_number(object))
+        return Py_XNewRef(object);
+    PyObject *method = PyObject_GetAttr(object, pcnn_py.tensor_method);
+    if (method == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError))
+            return NULL;
+        PyErr_Clear();
+        return Py_NewRef(object);
+    }
+    PyObject *tensor = PyObject_CallNoArgs(method);
+    Py_DECREF(method);
+    return tensor;
+}
+
+static PyObject *apply_tensors(const pcnn_op *op, const void *attrs, PyObject *const *inputs,
+                               int n);
+
 PyObject *
 pcnn_py_apply(const pcnn_op *op, const void *attrs, PyObject *const *inputs, int n)
+{
+    PyObject *stack[MAX_STACK_INPUTS] = {NULL}, **objects = stack, *result = NULL;
+    bool failed = false;
+    if (n > MAX_STACK_INPUTS && (objects = PyMem_Calloc((size_t)n, sizeof *objects)) == NULL)
+        return PyErr_NoMemory();
+    for (int i = 0; i < n && !failed; i++) {
+        objects[i] = stand_in(inputs[i]);
+        failed = inputs[i] != NULL && objects[i] == NULL;
+    }
+    if (!failed)
+        result = apply_tensors(op, attrs, objects, n);
+    for (int i = 0; i < n; i++)
+        Py_XDECREF(objects[i]);
+    if (objects != stack)
+        PyMem_Free(objects);
+    return result;
+}
+
+static PyObject *
+apply_tensors(const pcnn_op *op, const void *attrs, PyObject *const *inputs, int n)
 {
     pcnn_trace *trace = pcnn_trace_current();
     pcnn_value *stack[MAX_STACK_INPUTS] = {NULL}, **in = stack, *out[PCNN_MAX_OUT] = {NULL};

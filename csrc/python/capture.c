@@ -209,10 +209,10 @@ make_plan_object(capture_object *capture, pcnn_segment *segment, pcnn_value *con
         PyObject *tensor = PyList_GET_ITEM(capture->placeholders, p);
         self->placeholder_types[p] = ((pcnn_py_tensor *)tensor)->value->type;
     }
-    self->plan = pcnn_segment_plan(segment);
-    if (self->plan == NULL) {
+    pcnn_status status = pcnn_segment_plan(segment, &self->plan);
+    if (status != PCNN_OK) {
         Py_DECREF(self);
-        return pcnn_py_raise(PCNN_ERR_RUNTIME);
+        return pcnn_py_raise(status);
     }
     const pcnn_program *program = &self->plan->program;
     for (int32_t v = 0; v < program->n_values; v++)

@@ -421,6 +421,8 @@ core_exec(PyObject *module)
         return -1;
     }
     pcnn_blas_init();
+    if ((pcnn_py.tensor_method = PyUnicode_InternFromString("__pycnn_tensor__")) == NULL)
+        return -1;
     PyObject *bases = PyTuple_Pack(2, PyExc_ValueError, PyExc_RuntimeError);
     pcnn_py.shape_error =
         bases ? PyErr_NewExceptionWithDoc("pycnn.ShapeError",

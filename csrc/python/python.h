@@ -18,7 +18,8 @@
 typedef struct {
     PyTypeObject *tensor_type, *capture_type, *plan_type, *no_grad_type;
     PyObject *shape_error;
-    PyObject *ops; /* module of builtins, one an op */
+    PyObject *ops;           /* module of builtins, one an op */
+    PyObject *tensor_method; /* "__pycnn_tensor__" */
 } pcnn_py_state;
 
 extern pcnn_py_state pcnn_py;

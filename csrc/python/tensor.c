@@ -97,13 +97,18 @@ tensor_repr(PyObject *object)
 
 /* ---- operators ---- */
 
+static bool
+is_operand(PyObject *object)
+{
+    return pcnn_py_is_tensor(object) || PyArray_Check(object) || PyNumber_Check(object) ||
+           PySequence_Check(object) || PyObject_HasAttr(object, pcnn_py.tensor_method);
+}
+
 static PyObject *
 binary(const pcnn_op *op, PyObject *a, PyObject *b)
 {
     /* Objects that know better (a DataFrame, say) get their turn. */
-    if (!pcnn_py_is_tensor(a) && !PyArray_Check(a) && !PyNumber_Check(a) && !PySequence_Check(a))
-        Py_RETURN_NOTIMPLEMENTED;
-    if (!pcnn_py_is_tensor(b) && !PyArray_Check(b) && !PyNumber_Check(b) && !PySequence_Check(b))
+    if (!is_operand(a) || !is_operand(b))
         Py_RETURN_NOTIMPLEMENTED;
     return pcnn_py_apply_defaults(op, (PyObject *const[]){a, b}, 2);
 }

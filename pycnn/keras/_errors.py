@@ -7,7 +7,6 @@ of the recurring parts the same everywhere.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -60,6 +59,9 @@ def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
 
     Upper and lower case and underscores are ignored in the comparison.
     """
+    # Only a message needs it; the import of the package should not wait for it.
+    import difflib
+
     names = list(dict.fromkeys(candidates))
     plain: dict[str, list[str]] = {}
     for candidate in names:

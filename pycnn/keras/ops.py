@@ -1,8 +1,8 @@
 """The common functions of ``keras.ops``, for losses, metrics and layers of one's own.
 
 They translate Keras's names and arguments into the engine's operations; arrays have the axes that
-the user sees (channels last). Two differences to Keras: comparisons give 0 and 1 as floats, not
-booleans, and only what is listed here exists.
+the user sees (channels last). Three differences to Keras: comparisons give 0 and 1 as floats, not
+booleans; arithmetic on whole numbers gives floats; and only what is listed here exists.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pycnn.keras._convert import clip as _clip
 from pycnn.keras.activations import (
     celu,
     elu,
-    gelu,
     glu,
     hard_shrink,
     hard_sigmoid,
@@ -47,6 +46,7 @@ from pycnn.keras.activations import (
     tanh_shrink,
     threshold,
 )
+from pycnn.keras.activations import gelu as _gelu
 from pycnn.keras.backend import floatx, standardize_dtype
 
 __all__ = [
@@ -163,6 +163,15 @@ def _pair(x1: Any, x2: Any) -> tuple[Any, Any]:
     return _cast(a, name), _cast(b, name)
 
 
+def _float_pair(x1: Any, x2: Any) -> tuple[Any, Any]:
+    """The same, whole numbers as floats: the engine's arithmetic knows no others."""
+    a, b = _pair(x1, x2)
+    return (
+        _floats(a) if isinstance(a, Tensor) else a,
+        _floats(b) if isinstance(b, Tensor) else b,
+    )
+
+
 def _floats(x: Any) -> Tensor:
     tensor = as_tensor(x)
     return tensor if tensor.dtype.kind == "f" else _cast(tensor, floatx())
@@ -254,7 +263,7 @@ def one_hot(
 
 def abs(x: Any) -> Tensor:
     """The size of each number."""
-    return _ops.abs(as_tensor(x))  # type: ignore[no-any-return]
+    return _ops.abs(_floats(x))  # type: ignore[no-any-return]
 
 
 def absolute(x: Any) -> Tensor:
@@ -279,17 +288,17 @@ def sqrt(x: Any) -> Tensor:
 
 def square(x: Any) -> Tensor:
     """The square."""
-    return _ops.square(as_tensor(x))  # type: ignore[no-any-return]
+    return _ops.square(_floats(x))  # type: ignore[no-any-return]
 
 
 def negative(x: Any) -> Tensor:
     """The number with the other sign."""
-    return _ops.neg(as_tensor(x))  # type: ignore[no-any-return]
+    return _ops.neg(_floats(x))  # type: ignore[no-any-return]
 
 
 def sign(x: Any) -> Tensor:
     """-1, 0 or 1."""
-    return _ops.sign(as_tensor(x))  # type: ignore[no-any-return]
+    return _ops.sign(_floats(x))  # type: ignore[no-any-return]
 
 
 def floor(x: Any) -> Tensor:
@@ -304,12 +313,17 @@ def erf(x: Any) -> Tensor:
 
 def relu(x: Any) -> Tensor:
     """max(x, 0)."""
-    return _ops.relu(as_tensor(x))  # type: ignore[no-any-return]
+    return _ops.relu(_floats(x))  # type: ignore[no-any-return]
+
+
+def gelu(x: Any, approximate: bool = True) -> Any:
+    """x times the normal distribution's cumulative function."""
+    return _gelu(x, approximate=approximate)
 
 
 def clip(x: Any, x_min: float, x_max: float) -> Tensor:
     """The number cut at both ends."""
-    return _clip(as_tensor(x), x_min, x_max)
+    return _clip(_floats(x), x_min, x_max)
 
 
 def stop_gradient(variable: Any) -> Tensor:
@@ -322,25 +336,22 @@ def stop_gradient(variable: Any) -> Tensor:
 
 def add(x1: Any, x2: Any) -> Tensor:
     """x1 + x2."""
-    return _ops.add(*_pair(x1, x2))  # type: ignore[no-any-return]
+    return _ops.add(*_float_pair(x1, x2))  # type: ignore[no-any-return]
 
 
 def subtract(x1: Any, x2: Any) -> Tensor:
     """x1 - x2."""
-    return _ops.sub(*_pair(x1, x2))  # type: ignore[no-any-return]
+    return _ops.sub(*_float_pair(x1, x2))  # type: ignore[no-any-return]
 
 
 def multiply(x1: Any, x2: Any) -> Tensor:
     """x1 * x2."""
-    return _ops.mul(*_pair(x1, x2))  # type: ignore[no-any-return]
+    return _ops.mul(*_float_pair(x1, x2))  # type: ignore[no-any-return]
 
 
 def divide(x1: Any, x2: Any) -> Tensor:
     """x1 / x2."""
-    a, b = _pair(x1, x2)
-    a = _floats(a) if isinstance(a, Tensor) else a
-    b = _floats(b) if isinstance(b, Tensor) else b
-    return _ops.div(a, b)  # type: ignore[no-any-return]
+    return _ops.div(*_float_pair(x1, x2))  # type: ignore[no-any-return]
 
 
 def true_divide(x1: Any, x2: Any) -> Tensor:
@@ -350,17 +361,17 @@ def true_divide(x1: Any, x2: Any) -> Tensor:
 
 def power(x1: Any, x2: Any) -> Tensor:
     """x1 to the power of x2."""
-    return _ops.pow(*_pair(x1, x2))  # type: ignore[no-any-return]
+    return _ops.pow(*_float_pair(x1, x2))  # type: ignore[no-any-return]
 
 
 def maximum(x1: Any, x2: Any) -> Tensor:
     """The greater one."""
-    return _ops.maximum(*_pair(x1, x2))  # type: ignore[no-any-return]
+    return _ops.maximum(*_float_pair(x1, x2))  # type: ignore[no-any-return]
 
 
 def minimum(x1: Any, x2: Any) -> Tensor:
     """The smaller one."""
-    return _ops.minimum(*_pair(x1, x2))  # type: ignore[no-any-return]
+    return _ops.minimum(*_float_pair(x1, x2))  # type: ignore[no-any-return]
 
 
 def equal(x1: Any, x2: Any) -> Tensor:
@@ -412,14 +423,13 @@ def where(condition: Any, x1: Any = None, x2: Any = None) -> Tensor:
     """x1 where the condition is not 0, else x2."""
     if x1 is None or x2 is None:
         raise NotImplementedError("where: give all three of condition, x1 and x2.")
-    a, b = _pair(x1, x2)
+    a, b = _float_pair(x1, x2)
     return _ops.where(as_tensor(condition), a, b)  # type: ignore[no-any-return]
 
 
 def matmul(x1: Any, x2: Any) -> Tensor:
     """The matrix product."""
-    a, b = _pair(x1, x2)
-    return _ops.matmul(a, b)  # type: ignore[no-any-return]
+    return _ops.matmul(*_float_pair(x1, x2))  # type: ignore[no-any-return]
 
 
 # --- Along axes ---
@@ -431,7 +441,7 @@ def _axes(axis: Axis) -> Any:
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The sum."""
-    return _ops.sum(as_tensor(x), axis=_axes(axis), keepdims=keepdims)  # type: ignore[no-any-return]
+    return _ops.sum(_floats(x), axis=_axes(axis), keepdims=keepdims)  # type: ignore[no-any-return]
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -455,14 +465,14 @@ def max(x: Any, axis: Axis = None, keepdims: bool = False, initial: Any = None) 
     """The greatest number."""
     if initial is not None:
         raise NotImplementedError("max: `initial` is not supported.")
-    return _ops.max(as_tensor(x), axis=_axes(axis), keepdims=keepdims)  # type: ignore[no-any-return]
+    return _ops.max(_floats(x), axis=_axes(axis), keepdims=keepdims)  # type: ignore[no-any-return]
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False, initial: Any = None) -> Tensor:
     """The smallest number."""
     if initial is not None:
         raise NotImplementedError("min: `initial` is not supported.")
-    return -max(-as_tensor(x), axis, keepdims)
+    return -max(-_floats(x), axis, keepdims)
 
 
 def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -486,7 +496,7 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
 
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The place of the smallest number."""
-    return argmax(-as_tensor(x), axis, keepdims)
+    return argmax(-_floats(x), axis, keepdims)
 
 
 # --- Shapes ---
@@ -532,7 +542,7 @@ def squeeze(x: Any, axis: Axis = None) -> Tensor:
     return reshape(tensor, np.squeeze(np.empty(tensor.shape, np.bool_), _axes(axis)).shape)
 
 
-def concatenate(xs: Sequence[Any], axis: int = -1) -> Tensor:
+def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors one after another along an axis."""
     tensors = [as_tensor(x) for x in xs]
     return _ops.concat(*tensors, axis=axis % tensors[0].ndim)  # type: ignore[no-any-return]

@@ -80,7 +80,7 @@ def train(
         loss="categorical_crossentropy",
         metrics=["accuracy"],
     )
-    history = model.fit(
+    history: History = model.fit(
         x_train,
         y_train,
         batch_size=batch_size,

@@ -101,13 +101,14 @@ def train(
         loss="categorical_crossentropy",
         metrics=["accuracy"],
     )
-    return model.fit(
+    history: History = model.fit(
         *data,
         batch_size=100,
         epochs=epochs,
         validation_data=validation_data,
         verbose=verbose,
     )
+    return history
 
 
 # What was published, and how `pycnn lab` runs the variations

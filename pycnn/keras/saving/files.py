@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -84,6 +82,8 @@ def describe_file(filepath: str) -> str:
 
 
 def _describe_zip(filepath: str) -> str:
+    import zipfile
+
     try:
         with zipfile.ZipFile(filepath) as archive:
             names = archive.namelist()
@@ -176,6 +176,8 @@ def write_atomically(filepath: str, write: Callable[[IO[bytes]], None]) -> None:
     FileNotFoundError
         If the folder does not exist (it is not made, as in Keras).
     """
+    import tempfile
+
     target = Path(os.path.realpath(filepath))
     if not target.parent.is_dir():
         folder = os.path.dirname(filepath) or str(target.parent)

@@ -14,13 +14,14 @@ The rules:
 
 from __future__ import annotations
 
-import json
 import stat
-import zipfile
 from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import zipfile
 
 __all__ = [
     "SavedFileError",
@@ -107,6 +108,9 @@ def check_archive(archive: zipfile.ZipFile, filepath: str, total_bytes: int) -> 
         For absolute or climbing paths, duplicate names, links, encryption, unusual
         compression, members that overlap, or sizes that only a bomb declares.
     """
+    # Imported here and below, because every program imports this module for its errors.
+    import zipfile
+
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
         raise UnsafeFileError(
@@ -186,6 +190,8 @@ def read_member(archive: zipfile.ZipFile, name: str, filepath: str, limit: int) 
     SavedFileError
         If the member is missing, damaged or above the limit.
     """
+    import zipfile
+
     try:
         info = archive.getinfo(name)
     except KeyError:
@@ -244,6 +250,8 @@ def parse_json(data: bytes, where: str, limit: int = MAX_CONFIG_BYTES) -> dict[s
     UnsafeFileError
         If it is larger or nested deeper than any model needs, or has a key twice.
     """
+    import json
+
     if len(data) > limit:
         raise UnsafeFileError(
             f"{where} has {readable(len(data))}; at most {readable(limit)} are accepted."

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from pycnn.keras.saving import files, keras_archive, weights_h5
+from pycnn.keras.saving import files
 from pycnn.keras.saving.safety import SavedFileError
 
 __all__ = ["load_model", "load_weights", "save_model", "save_weights"]
@@ -92,6 +92,9 @@ def save_model(
             f"hold no weights. Give the model an Input or call it on data before saving.",
             stacklevel=3,
         )
+    # What reads and writes zip and HDF5 is imported when a file is at hand.
+    from pycnn.keras.saving import keras_archive
+
     files.write_atomically(path, lambda file: keras_archive.write_archive(model, file))
 
 
@@ -152,6 +155,8 @@ def load_model(
         )
     if not path.endswith(".keras") or found != "a Keras model file (.keras)":
         _refuse_kind(path, found, ".keras")
+    from pycnn.keras.saving import keras_archive
+
     return keras_archive.load_archive(path, dict(custom_objects or {}), compile)
 
 
@@ -197,6 +202,8 @@ def save_weights(
     _require_built(model, "save")
     if os.path.exists(path) and not overwrite and not files.confirm_overwrite(path):
         return
+    from pycnn.keras.saving import weights_h5
+
     files.write_atomically(path, lambda file: weights_h5.write_weights(model, file, skip))
 
 
@@ -226,6 +233,8 @@ def load_weights(
     UnsafeFileError
         A SavedFileError: the file contains what no honest weights file does.
     """
+    from pycnn.keras.saving import keras_archive, weights_h5
+
     path = files.path_of(filepath)
     skip = _objects_to_skip(kwargs)
     if kwargs.pop("by_name", None):

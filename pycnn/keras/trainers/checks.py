@@ -268,8 +268,8 @@ def _check_class_numbers(y: np.ndarray, classes: int, layer: str) -> None:
     bad = high if high >= classes else low
     row = int(np.argmax(flat == bad)) * len(y) // y.size
     text = (
-        f"label {bad} at row {row} is out of range: layer {layer!r} has {classes} "
-        f"units, hence classes 0..{classes - 1}, got labels from {low} to {high}"
+        f"label {bad} at row {row} is out of range: layer {layer!r} has classes "
+        f"0..{classes - 1} ({classes} units), got labels from {low} to {high}"
     )
     if low == 1 and high == classes:
         text += ": subtract 1, as in y - 1"

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from pycnn import ops
 from pycnn._core import Tensor
 from pycnn.keras import losses as losses_module
@@ -31,6 +33,7 @@ class TrainingState:
         self.predict_steps = StepCache()
         self.config: dict[str, Any] = {}
         self.trained: list[Any] | None = None
+        self.weights: set[int] = set()
         self.trainable: dict[int, bool] = {}
         self.checked_activations = False
         self.validation_given = False
@@ -193,11 +196,22 @@ class CompiledModel:
             raise ValueError(
                 f"the optimizer {kind} already trains other weights (another model, or this one "
                 f"before it was changed) and does not know {strange[0].path!r} of model "
-                f"{self.name!r}: create a new one for each model, as in "
-                f"model.compile(optimizer={kind}(...), ...)"
+                f"{self.name!r}: create a new one for each model, and after layers were added, as "
+                f"in model.compile(optimizer={kind}(...), ...)"
             )
 
+    def _refuse_own_steps(self) -> None:
+        """Refuse a model whose class defines steps of its own; they would not be called."""
+        for name in ("train_step", "test_step", "predict_step", "compute_metrics"):
+            if hasattr(type(self), name):
+                raise NotImplementedError(
+                    f"{type(self).__name__}.{name}: steps are recorded as a whole, so that a "
+                    f"{name} of your own is not called; override compute_loss, or write the loop "
+                    "with pycnn.Tensor and pycnn.ops"
+                )
+
     def _require_compiled(self, method: str) -> None:
+        self._refuse_own_steps()
         if self.compiled:
             return
         layers = checks.output_layers(self)
@@ -249,14 +263,14 @@ class CompiledModel:
                 results[metric.name] = value
         return results
 
-    def _logs(self) -> dict[str, float]:
-        """Return the present values of all metrics as Python numbers."""
-        return {name: float(value) for name, value in self.get_metrics_result().items()}
+    def _logs(self) -> dict[str, Any]:
+        """Return the present values of all metrics as Python numbers (arrays stay arrays)."""
+        return {name: _plain(value) for name, value in self.get_metrics_result().items()}
 
-    def _sorted_logs(self) -> dict[str, float]:
+    def _sorted_logs(self) -> dict[str, Any]:
         return dict(sorted(self._logs().items()))
 
-    def _values_in_order(self, logs: Mapping[str, float]) -> Any:
+    def _values_in_order(self, logs: Mapping[str, Any]) -> Any:
         """Return `evaluate`'s list: the loss first, then the metrics; a lone loss as a number."""
         names: list[str] = []
         for metric in self.metrics:
@@ -389,8 +403,9 @@ class CompiledModel:
         """Return the variables the optimizer updates: those trainable since `compile`."""
         state = self._fit_state
         present = {id(variable) for variable in self.weights}
-        if state.trained is None or any(id(v) not in present for v in state.trained):
+        if state.trained is None or present != state.weights:
             state.trained = list(self.trainable_variables)
+            state.weights = present
             self._check_optimizer(self.optimizer)
         return state.trained
 
@@ -428,6 +443,11 @@ class CompiledModel:
         self.compile(**arguments)
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
+
+
+def _plain(value: Any) -> Any:
+    array = np.asarray(value)
+    return array if array.ndim else float(array)
 
 
 def _restore(value: Any, deserialize: Callable[[Any], Any]) -> Any:

@@ -397,22 +397,27 @@ class Form:
     ----------
     several_inputs, several_outputs : bool
         Whether there may be more than one.
-    rank : int, optional
-        The number of axes of the one input, samples included.
+    shape : tuple, optional
+        The shape of the one input, samples first.
     """
 
     def __init__(
-        self, several_inputs: bool = False, several_outputs: bool = False, rank: int | None = None
+        self,
+        several_inputs: bool = False,
+        several_outputs: bool = False,
+        shape: Sequence[int | None] | None = None,
     ) -> None:
         self._several_inputs = several_inputs
         self._several_outputs = several_outputs
-        self._rank = rank
+        self._shape = shape
 
     def inputs_as_arrays(self, x: Any, name: str = "x") -> Any:
         """Return the inputs as arrays, in their structure."""
-        if self._rank is not None and isinstance(x, (list, tuple)) and len(x) == 1:
-            if getattr(x[0], "ndim", None) == self._rank:  # [x], a list of the one input
-                return to_array(x[0], name)
+        if self._shape is not None and isinstance(x, (list, tuple)) and len(x) == 1:
+            shape = getattr(x[0], "shape", ())
+            flat = (*shape[1:], 1) == tuple(self._shape[1:])  # the channel axis left out
+            if len(shape) == len(self._shape) or flat:
+                return to_array(x[0], name)  # [x], a list of the one input
         return _as_arrays(x, name, self._several_inputs)
 
     def labels_as_arrays(self, y: Any) -> Any:

@@ -269,7 +269,7 @@ class Trainer(CompiledModel):
 
     def _evaluate_data(
         self, data: Data, callbacks: CallbackList, interrupts: Interrupts
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         self.stop_evaluating = False
         callbacks.on_test_begin()
         self.reset_metrics()
@@ -307,6 +307,7 @@ class Trainer(CompiledModel):
         -----
         Source: Keras 3 ``Model.predict``.
         """
+        self._refuse_own_steps()
         size = checks.check_count("predict", "batch_size", batch_size)
         count = checks.check_count("predict", "steps", steps)
         shown = checks.check_verbose("predict", verbose)
@@ -419,10 +420,10 @@ class Trainer(CompiledModel):
         inputs = flatten(getattr(self, "inputs", None))
         outputs = flatten(getattr(self, "outputs", None))
         known = inputs != [None]
-        rank = len(inputs[0].shape) if known and len(inputs) == 1 else None
+        shape = inputs[0].shape if known and len(inputs) == 1 else None
         if self._is_sequential:
-            return Form(rank=rank)
-        return Form(not known or len(inputs) > 1, outputs == [None] or len(outputs) > 1, rank)
+            return Form(shape=shape)
+        return Form(not known or len(inputs) > 1, outputs == [None] or len(outputs) > 1, shape)
 
     @property
     def _is_sequential(self) -> bool:

@@ -1,0 +1,216 @@
+"""Signatures and defaults of every public name against Keras's, method by method.
+
+What differs stands in `DIFFERENCES`, what a class lacks in `ABSENT`, what only exists here in
+`EXTRA`, each with its reason; an entry that no longer holds fails too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from peers.sides import keras
+
+pytestmark = pytest.mark.peers
+
+MODULES = (
+    "",
+    "activations",
+    "backend",
+    "callbacks",
+    "config",
+    "datasets.cifar10",
+    "datasets.fashion_mnist",
+    "datasets.mnist",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "ops",
+    "optimizers",
+    "optimizers.schedules",
+    "random",
+    "regularizers",
+    "saving",
+    "utils",
+)
+
+# A method stands under the class of Keras that defines it.
+DIFFERENCES = {
+    "optimizers.Optimizer": "Keras's is a wrapper (*args, **kwargs) of one backend's class; ours "
+    "names the arguments that wrapper takes",
+    "models.Sequential": "Keras's (*args, **kwargs) belongs to its __new__; ours names the "
+    "arguments of its __init__, which are the same",
+    "Adam.build": "all optimizers here call the argument `variables`, as Keras's SGD does",
+    "Sequential.call": "a layer's own extra arguments do not travel through a Sequential",
+    "Sequential.compute_output_spec": "the same",
+    "Merge.compute_output_spec": "inherited here: takes what `call` takes",
+    "Flatten.compute_output_spec": "the same",
+    "Identity.compute_output_spec": "the same",
+    "Permute.compute_output_spec": "the same",
+    "Reshape.compute_output_spec": "the same",
+    "DataLayer.__call__": "preprocessing layers are called as all others here; tf.data, for which "
+    "Keras makes the difference, is not supported",
+    "DataLayer.from_config": "the same",
+}
+
+_MASKS = "kept as an attribute of each layer here"
+_STEPS = "a training step is recorded as one plan; own steps are written over pycnn.Tensor"
+_TF = "belongs to TensorFlow"
+_QUANTIZATION = "quantization is not supported"
+_STATELESS = "stateless calls are Keras's way to JAX"
+_DEPRECATED = "deprecated in Keras"
+_SLOTS = "an optimizer of one's own cannot be written in this vocabulary yet"
+ABSENT = {
+    "Layer.add_metric": _DEPRECATED,
+    "Layer.quantize": _QUANTIZATION,
+    "Layer.quantized_build": _QUANTIZATION,
+    "Layer.quantized_call": _QUANTIZATION,
+    "Layer.rematerialized_call": "rematerialization is not supported",
+    "Layer.stateless_call": _STATELESS,
+    "Layer.supports_masking": _MASKS,
+    "BaseConv.convolution_op": "a hook for subclasses; override `call`",
+    "BaseConv.enable_lora": "low-rank adapters are not supported",
+    "Dense.enable_lora": "low-rank adapters are not supported",
+    "Dense.variable_serialization_spec": _QUANTIZATION,
+    "DataLayer.convert_weight": "helps preprocessing inside tf.data",
+    "Model.quantize": _QUANTIZATION,
+    "Model.get_quantization_layer_structure": _QUANTIZATION,
+    "Trainer.compiled_loss": _DEPRECATED,
+    "Trainer.compiled_metrics": _DEPRECATED,
+    "Trainer.compute_metrics": _STEPS,
+    "Trainer.get_state_tree": _STATELESS,
+    "Trainer.set_state_tree": _STATELESS,
+    "Trainer.stateless_compute_loss": _STATELESS,
+    "TensorFlowTrainer.make_train_function": _STEPS,
+    "TensorFlowTrainer.make_test_function": _STEPS,
+    "TensorFlowTrainer.make_predict_function": _STEPS,
+    "TensorFlowTrainer.train_step": _STEPS,
+    "TensorFlowTrainer.test_step": _STEPS,
+    "TensorFlowTrainer.predict_step": _STEPS,
+    "TensorFlowTrainer.distribute_reduction_method": _TF,
+    "TensorFlowTrainer.distribute_strategy": _TF,
+    "BaseOptimizer.add_optimizer_variables": _SLOTS,
+    "BaseOptimizer.add_variable": _SLOTS,
+    "BaseOptimizer.add_variable_from_reference": _SLOTS,
+    "BaseOptimizer.assign": _SLOTS,
+    "BaseOptimizer.assign_add": _SLOTS,
+    "BaseOptimizer.assign_sub": _SLOTS,
+    "BaseOptimizer.stateless_apply": _STATELESS,
+    "BaseOptimizer.update_step": _SLOTS,
+}
+EXTRA = {
+    "models.Functional": "the class of a functional model, which Keras keeps in keras.src",
+    "saving.SavedFileError": "one error for files that are damaged",
+    "saving.UnsafeFileError": "one error for files that are refused",
+}
+
+
+def module(side: str, name: str) -> Any:
+    return importlib.import_module(f"{side}.{name}" if name else side)
+
+
+def public(name: str) -> list[str]:
+    """The names of one of our modules that are not modules themselves."""
+    ours = module("pycnn.keras", name)
+    return [x for x in ours.__all__ if not inspect.ismodule(getattr(ours, x))]
+
+
+NAMES = [f"{name}.{x}".lstrip(".") for name in MODULES for x in public(name)]
+
+
+def parameters(function: Any) -> list[tuple[str, str, str]] | None:
+    """Name, kind and default of each parameter; None if Python cannot tell."""
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    return [(p.name, p.kind.name, repr(p.default)) for p in found]
+
+
+def pair(name: str) -> tuple[Any, Any]:
+    place, _, last = name.rpartition(".")
+    return getattr(module("pycnn.keras", place), last), getattr(module("keras", place), last, None)
+
+
+def owner(cls: type, attribute: str) -> type:
+    return next(c for c in cls.__mro__ if attribute in vars(c))
+
+
+def members(cls: type) -> Iterator[tuple[str, str]]:
+    """The public attributes of a class of Keras, with the name of the class that defines each."""
+    for attribute in dir(cls):
+        place = owner(cls, attribute)
+        of_keras = place.__module__.partition(".")[0] == "keras"
+        if of_keras and (attribute == "__call__" or not attribute.startswith("_")):
+            yield attribute, f"{place.__name__}.{attribute}"
+
+
+def differing(name: str) -> dict[str, str]:
+    """What differs at a public name: the key in the lists above and how."""
+    ours, theirs = pair(name)
+    if theirs is None:
+        return {name: "does not exist in Keras"}
+    found: dict[str, str] = {}
+    if callable(ours) != callable(theirs):
+        found[name] = "only one of them can be called"
+    elif callable(ours) and parameters(ours) != parameters(theirs):
+        found[name] = f"{inspect.signature(ours)} here, {inspect.signature(theirs)} there"
+    if not (inspect.isclass(ours) and inspect.isclass(theirs)):
+        return found
+    for attribute, key in members(theirs):
+        if not hasattr(ours, attribute):
+            found[key] = "absent"
+            continue
+        mine, other = getattr(ours, attribute), getattr(theirs, attribute)
+        if callable(other) != callable(mine):
+            found[key] = f"{mine!r} here, {other!r} there"
+        elif callable(other) and parameters(mine) != parameters(other):
+            found[key] = f"{inspect.signature(mine)} here, {inspect.signature(other)} there"
+    return found
+
+
+ALLOWED = DIFFERENCES.keys() | ABSENT.keys() | EXTRA.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_signature(name: str) -> None:
+    assert {key: how for key, how in differing(name).items() if key not in ALLOWED} == {}
+
+
+def test_no_stale_entries() -> None:
+    """Every entry of the lists is still needed, under its own heading."""
+    found: dict[str, str] = {}
+    for name in NAMES:
+        found.update(differing(name))
+    kinds = {"absent": ABSENT, "does not exist in Keras": EXTRA}
+    for key, how in found.items():
+        assert key in kinds.get(how, DIFFERENCES), key
+    assert found.keys() == ALLOWED
+    assert len(ALLOWED) == len(DIFFERENCES) + len(ABSENT) + len(EXTRA)
+
+
+def test_walk_meets_what_it_should() -> None:
+    """The walk above reaches classes, functions, methods and modules."""
+    assert len(NAMES) > 350
+    assert {"layers.Conv2D", "Model", "optimizers.schedules.CosineDecay", "ops.pad"} <= set(NAMES)
+    keys = dict(members(keras.Model))
+    assert keys["fit"] == "TensorFlowTrainer.fit"
+    assert keys["add_weight"] == "Layer.add_weight"
+    assert parameters(keras.layers.Dense) is not None
+
+
+def test_dotted_paths() -> None:
+    """Modules of Keras that exist here are the same under both roads, `ops` excepted."""
+    import pycnn
+
+    for name in MODULES[1:]:
+        if name.partition(".")[0] not in ("ops", "datasets"):
+            assert importlib.import_module(f"pycnn.{name}") is module("pycnn.keras", name)
+    for name in module("pycnn.keras", "").__all__:
+        if name != "ops":
+            assert getattr(pycnn, name) is getattr(pycnn.keras, name)

@@ -1,0 +1,84 @@
+"""Every implementation of every op, on every instruction set, against the reference.
+
+Whole-numbered inputs make sums exact: there the results must be equal to the last bit. Elsewhere
+they must lie within the same tolerance as the op's forward test. What counts as run is read from
+the plan's steps, and an implementation that never ran fails the last test.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from cases import CASES, Case
+from harness import OPS, captured, close, draw, expected, forced, isa
+
+import pycnn._core as core
+
+pytestmark = pytest.mark.sanitize
+
+RAN: Counter[tuple[str, str, str]] = Counter()
+
+# What no plan can make: the second operand is a ** b, as large as a or larger, never broadcast.
+UNREACHABLE = {("pow_slope_exponent", "n16_a")}
+
+
+def implementations(op: str) -> list[str]:
+    return list(OPS[op]["impls"])
+
+
+@pytest.mark.parametrize("name", core.config()["isa_available"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_implementations_agree(case: Case, name: str) -> None:
+    whole = case.exact
+    arrays = draw(case, "float32", whole)
+    wanted = expected(case, arrays)
+    with isa(name):
+        plain = captured(case, arrays, whole)
+        for op in sorted({op for op, _ in plain.steps}):
+            for impl in implementations(op):
+                with forced(op, impl):
+                    result = captured(case, arrays, whole)
+                if (op, impl) not in result.steps:
+                    continue  # it refused; where it always does, the last test tells
+                RAN[op, impl, name] += 1
+                compare(case, result.outputs, wanted, whole, f"{name} {op} {impl}")
+                for got, want in zip(result.gradients, plain.gradients, strict=True):
+                    if whole:
+                        np.testing.assert_array_equal(got, want, f"{name} {op} {impl} gradient")
+                    else:
+                        close(got, want.astype(np.float64), "float32", f"{op} {impl} gradient")
+
+
+def compare(
+    case: Case, outputs: list[np.ndarray], wanted: tuple[np.ndarray, ...], whole: bool, what: str
+) -> None:
+    for got, want in zip(outputs, wanted, strict=True):
+        if whole:
+            np.testing.assert_array_equal(got, want.astype(np.float32), what)
+        else:
+            close(got, want, "float32", what)
+
+
+def test_every_implementation_ran() -> None:
+    """Runs last in this file: what no case reached would be tested in vain."""
+    if not RAN:
+        pytest.fail("run this test together with test_implementations_agree")
+    missing = []
+    for op, info in OPS.items():
+        if op in {"sgd_", "adam_", "assign_", "dropout", "reorder"}:
+            continue  # test_effects.py, test_dropout.py; reorder is in every N16 plan
+        for impl in info["impls"]:
+            for name in core.config()["isa_available"]:
+                if not RAN[op, impl, name]:
+                    missing.append(f"{op}:{impl} on {name}")
+    assert not missing, "\n".join(missing)
+
+
+def test_instruction_sets_not_run() -> None:
+    """Reports the compiled sets that this processor lacks; at least one must have run."""
+    config = core.config()
+    lacking = set(config["isa_compiled"]) - set(config["isa_available"])
+    print(f"not run here, the processor lacks them: {sorted(lacking) or 'none'}")
+    assert config["isa_available"]
