@@ -484,3 +484,19 @@ def test_layer_with_numbers_of_its_own(tmp_path: Path) -> None:
         other.load_weights(path)
     for a, b in zip(before, other.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_state_of_an_optimizer_that_never_stepped(tmp_path: Path) -> None:
+    """It fits another that never stepped; one with a history keeps it, and says so."""
+    path = tmp_path / "m.weights.h5"
+    compiled(branched).save_weights(path)
+    fresh = compiled(branched)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fresh.load_weights(path)
+    model = trained(branched)
+    before = [v.numpy() for v in model.optimizer.variables]
+    with pytest.warns(UserWarning, match="state of optimizer"):
+        model.load_weights(path)
+    for a, b in zip(before, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(a, b.numpy())

@@ -27,7 +27,7 @@ def _same_start() -> Iterator[None]:
     import pycnn
 
     for library in (keras, pycnn):
-        library.utils.clear_session()
+        library.utils.clear_session(free_memory=False)  # a collection at every test costs minutes
         library.utils.set_random_seed(3)
     before = tensorflow.config.functions_run_eagerly()
     tensorflow.config.run_functions_eagerly(True)

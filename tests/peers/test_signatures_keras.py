@@ -6,6 +6,7 @@ What differs stands in `DIFFERENCES`, what a class lacks in `ABSENT`, what only 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections.abc import Iterator
@@ -123,13 +124,19 @@ def public(name: str) -> list[str]:
 NAMES = [f"{name}.{x}".lstrip(".") for name in MODULES for x in public(name)]
 
 
-def parameters(function: Any) -> list[tuple[str, str, str]] | None:
+def parameters(function: Any) -> tuple[tuple[str, str, str], ...] | None:
     """Name, kind and default of each parameter; None if Python cannot tell."""
+    bound = inspect.ismethod(function)
+    return _parameters(function.__func__, True) if bound else _parameters(function, False)
+
+
+@functools.cache
+def _parameters(function: Any, bound: bool) -> tuple[tuple[str, str, str], ...] | None:
     try:
         found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return None
-    return [(p.name, p.kind.name, repr(p.default)) for p in found]
+    return tuple((p.name, p.kind.name, repr(p.default)) for p in found)[bound:]
 
 
 def pair(name: str) -> tuple[Any, Any]:

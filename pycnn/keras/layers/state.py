@@ -217,9 +217,28 @@ class LayerState:
         self._notice(variable)
         return variable
 
-    def add_variable(self, shape: Any, initializer: Any, **kwargs: Any) -> Variable:
+    def add_variable(
+        self,
+        shape: Any,
+        initializer: Any,
+        dtype: Any = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        name: str | None = None,
+    ) -> Variable:
         """The same as `add_weight`."""
-        return self.add_weight(shape=shape, initializer=initializer, **kwargs)
+        return self.add_weight(
+            shape=shape,
+            initializer=initializer,
+            dtype=dtype,
+            trainable=trainable,
+            autocast=autocast,
+            regularizer=regularizer,
+            constraint=constraint,
+            name=name,
+        )
 
     # ---- weights ----
 

@@ -262,7 +262,7 @@ class Model(Trainer, Layer):
                 f"must define `from_config`.\nconfig={config}"
             ) from error
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Any) -> None:
         """Make the weights by running `call` symbolically on inputs of these shapes."""
         if type(self).call is Model.call or input_shape is None:
             return

@@ -27,11 +27,14 @@ __all__ = [
     "is_bfloat16",
     "open_dataset",
     "open_group",
+    "total_bytes",
 ]
 
 # HDF5's own filters: deflate, shuffle, fletcher32, and LZF, which h5py brings along. Any
 # other number would make the library look for a plug-in to load.
 SAFE_H5_FILTERS = frozenset({1, 2, 3, 32000})
+MAX_H5_DEPTH = 200
+MAX_H5_OBJECTS = 1_000_000
 _H5_KINDS = "fiub"
 _HEAP = b"HEAP\x00\x00\x00\x00"
 _HEAP_END = 1
@@ -226,6 +229,44 @@ def check_dataset(dataset: Any, where: str) -> None:
                 f"{where} has chunks of {readable(chunk)} for {readable(declared)} of numbers; "
                 f"refused."
             )
+
+
+def total_bytes(file: Any) -> int:
+    """Return the bytes that all datasets of a file claim together, each of them checked.
+
+    The library's own visitor calls itself for every group inside a group and overflows the
+    stack where they are nested deep enough; this walk does not.
+
+    Raises
+    ------
+    UnsafeFileError
+        As `open_dataset` says, and for more or deeper groups than any model has.
+    """
+    import h5py
+
+    total = 0
+    seen: set[int] = set()
+    stack = [(file, "", 0)]
+    while stack:
+        group, path, depth = stack.pop()
+        if depth > MAX_H5_DEPTH or len(seen) > MAX_H5_OBJECTS:
+            raise UnsafeFileError(
+                f"the weights file has groups nested deeper than {MAX_H5_DEPTH}, or more than "
+                f"{MAX_H5_OBJECTS} objects; refused."
+            )
+        for name in group:
+            where = f"{path}/{name}" if path else name
+            item = _hard_link(group, name, f"{where!r} in the weights file")
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen:
+                continue
+            seen.add(address)
+            if isinstance(item, h5py.Group):
+                stack.append((item, where, depth + 1))
+            elif isinstance(item, h5py.Dataset):
+                check_dataset(item, f"{where!r} in the weights file")
+                total += item.size * item.dtype.itemsize
+    return total
 
 
 def is_bfloat16(dataset: Any) -> bool:

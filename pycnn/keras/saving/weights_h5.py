@@ -35,11 +35,11 @@ import numpy as np
 from pycnn.keras._naming import snake_case
 from pycnn.keras.saving.h5_checks import (
     H5_DAMAGE,
-    check_dataset,
     check_heaps,
     is_bfloat16,
     open_dataset,
     open_group,
+    total_bytes,
 )
 from pycnn.keras.saving.safety import SavedFileError, UnsafeFileError
 
@@ -364,24 +364,14 @@ def stored_bytes(content: bytes, filepath: str) -> int:
     """
     import h5py
 
-    total = 0
-
-    def add(name: str, item: Any) -> None:
-        nonlocal total
-        if isinstance(item, h5py.Dataset):
-            check_dataset(item, f"{name!r} in the weights file")
-            total += item.size * item.dtype.itemsize
-
     _check_structure(content, filepath)
     try:
-        # Links to elsewhere are not followed by visititems.
         with h5py.File(io.BytesIO(content), "r") as h5:
-            h5.visititems(add)
+            return total_bytes(h5)
     except SavedFileError as error:
         raise type(error)(f"{filepath!r} was not loaded: {error}") from error
     except H5_DAMAGE as error:
         raise SavedFileError(f"{filepath!r} is damaged or truncated: {error}") from error
-    return total
 
 
 def _check_structure(source: str | bytes, filepath: str) -> None:
@@ -439,9 +429,12 @@ def _locate_layer(saveable: Saveable, group: Any, count: int, loading: _Loading)
 
 def _locate_optimizer(saveable: Saveable, group: Any, count: int, loading: _Loading) -> None:
     wanted = saveable.variables
-    if 0 < count <= 2 and count < len(wanted):
-        # Written before the first step: the counter and the rate; the slots are still zero.
-        wanted = wanted[:count]
+    rate = getattr(saveable.owner, "_learning_rate", None)
+    settings = wanted[: 2 if any(v is rate for v in wanted[:2]) else 1]
+    if count == len(settings) and not int(wanted[0].numpy()):
+        # Written before the first step: the counter and the rate. The slots are zero on both
+        # sides.
+        wanted = settings
     if count != len(wanted):
         hint = (
             " It has not trained yet, so its state has no place to go: load a whole model with "
