@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,15 +16,16 @@ except ImportError as error:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _no_downloads() -> Iterator[None]:
-    """Tests read the sample inside the package; a test that wants other data says so."""
-    before = os.environ.get("PYCNN_DATASETS")
-    os.environ["PYCNN_DATASETS"] = "sample"
-    yield
-    if before is None:
-        del os.environ["PYCNN_DATASETS"]
-    else:
-        os.environ["PYCNN_DATASETS"] = before
+def _environment() -> Iterator[None]:
+    """Tests read the sample inside the package; a test that wants other data says so.
+
+    Processes that tests start import the installed package too: `python -c` would otherwise find
+    the checkout in the working directory first.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYCNN_DATASETS", "sample")
+        patch.setenv("PYTHONSAFEPATH", "1")
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -69,9 +69,7 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
 
 def expected(case: Case, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """The reference's outputs in float64."""
-    wide = [
-        a.astype(np.float64) if a is not None and a.dtype.kind == "f" else a for a in arrays
-    ]
+    wide = [a.astype(np.float64) if a is not None and a.dtype.kind == "f" else a for a in arrays]
     return tuple(np.asarray(y) for y in as_tuple(REFERENCE[case.op](*wide, **case.attrs)))
 
 

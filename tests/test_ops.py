@@ -77,7 +77,9 @@ def test_gradient(case: Case) -> None:
         found = [float(gradient[at]) for at in positions]
         # Central differences of a loss of size L carry rounding noise of about 1e-16 L / 1e-5.
         noise = 1e-10 * float(np.sum(np.abs(y * r))) if y.size else 0.0
-        np.testing.assert_allclose(found, slopes, rtol=1e-6, atol=1e-8 + noise, err_msg=f"input {i}")
+        np.testing.assert_allclose(
+            found, slopes, rtol=1e-6, atol=1e-8 + noise, err_msg=f"input {i}"
+        )
 
 
 @pytest.mark.parametrize("case", DIFFERENTIABLE, ids=lambda case: case.name)

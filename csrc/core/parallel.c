@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -70,11 +71,11 @@ restore_denormals(uint64_t state)
 static struct {
     pthread_mutex_t mutex; /* guards sleeping and starting */
     pthread_cond_t wake;
-    int threads; /* wanted, caller included; 0: not yet determined */
-    int started; /* workers alive: caller excluded */
+    atomic_int threads; /* wanted, caller included; 0: not yet determined */
+    int started;        /* workers alive: caller excluded */
     int sleeping;
-    bool oversubscribed;
-    double threshold_ns;
+    atomic_bool oversubscribed;
+    _Atomic double threshold_ns;
     _Alignas(64) atomic_uint generation;
     /* the job */
     _Alignas(64) atomic_llong next;
@@ -88,7 +89,9 @@ static struct {
 } pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 static pthread_mutex_t run_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t capture_mutex = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t run_fp_state;
+static int forks;
 
 static void
 take_chunks(int worker)
@@ -181,6 +184,8 @@ forget_workers(void)
     pthread_mutex_init(&pool.mutex, NULL);
     pthread_cond_init(&pool.wake, NULL);
     pthread_mutex_init(&run_mutex, NULL);
+    pthread_mutex_init(&capture_mutex, NULL);
+    forks++;
     pool.started = 0;
     pool.sleeping = 0;
     atomic_store(&pool.inside, 0);
@@ -204,8 +209,8 @@ determine(void)
         registered = true;
         (void)pthread_atfork(NULL, NULL, forget_workers);
     }
+    pool.oversubscribed = threads > processors();
     pool.threads = threads > PCNN_MAX_THREADS ? PCNN_MAX_THREADS : threads;
-    pool.oversubscribed = pool.threads > processors();
 }
 
 int
@@ -244,6 +249,12 @@ pcnn_workers_seen(void)
 static void
 start_workers(int workers)
 {
+    if (pool.started >= workers)
+        return;
+    /* Signals are for the threads of the program: workers are born with all of them blocked. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     while (pool.started < workers) {
         pthread_t thread;
         pthread_attr_t attributes;
@@ -253,9 +264,10 @@ start_workers(int workers)
                                     (void *)(intptr_t)(pool.started + 1));
         pthread_attr_destroy(&attributes);
         if (failed)
-            return; /* fewer workers only make it slower: the caller takes every chunk left */
+            break; /* fewer workers only make it slower: the caller takes every chunk left */
         pool.started++;
     }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void
@@ -308,4 +320,35 @@ pcnn_run_unlock(void)
 {
     restore_denormals(run_fp_state);
     pthread_mutex_unlock(&run_mutex);
+}
+
+void
+pcnn_capture_lock(void)
+{
+    determine(); /* registers what a child has to do after fork */
+    pthread_mutex_lock(&capture_mutex);
+}
+
+void
+pcnn_capture_unlock(void)
+{
+    pthread_mutex_unlock(&capture_mutex);
+}
+
+int
+pcnn_forks(void)
+{
+    return forks;
+}
+
+void
+pcnn_at_thread_exit(void (*function)(void *argument), void *argument)
+{
+    /* Called with the interpreter lock held, which guards the making of the key. */
+    static pthread_key_t key;
+    static bool made = false;
+    if (!made)
+        made = pthread_key_create(&key, function) == 0;
+    if (made)
+        (void)pthread_setspecific(key, argument);
 }

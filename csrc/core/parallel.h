@@ -28,4 +28,16 @@ int pcnn_workers_seen(void);
 void pcnn_run_lock(void);
 void pcnn_run_unlock(void);
 
+/* Captures rebind tensors for their time: one thread captures at once. */
+void pcnn_capture_lock(void);
+void pcnn_capture_unlock(void);
+
+/* How often this process was forked from one that had loaded the engine: what other threads were
+ * doing at that moment is lost in the child. */
+int pcnn_forks(void);
+
+/* Calls `function(argument)` when the calling thread ends, without the interpreter lock. One
+ * registration a thread, and one function for all. */
+void pcnn_at_thread_exit(void (*function)(void *argument), void *argument);
+
 #endif

@@ -22,11 +22,11 @@ __attribute__((format(printf, 2, 3))) pcnn_status pcnn_fail(pcnn_status code, co
 /* The message of this thread's last failure. */
 const char *pcnn_error_message(void);
 
-#define PCNN_TRY(expression)                                                                       \
-    do {                                                                                           \
-        pcnn_status status_ = (expression);                                                        \
-        if (status_ != PCNN_OK)                                                                    \
-            return status_;                                                                        \
+#define PCNN_TRY(expression)                \
+    do {                                    \
+        pcnn_status status_ = (expression); \
+        if (status_ != PCNN_OK)             \
+            return status_;                 \
     } while (0)
 
 #endif

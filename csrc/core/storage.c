@@ -68,6 +68,7 @@ pcnn_storage_new(int64_t bytes)
     storage->version = 0;
     storage->exports = 0;
     storage->pending_readers = 0;
+    storage->external = storage->holder = 0;
     storage->recycled = true;
     storage->release = NULL;
     storage->owner = NULL;

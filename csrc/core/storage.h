@@ -17,6 +17,9 @@ typedef struct pcnn_storage {
     int32_t exports;
     /* Pending nodes that read this memory: a write waits for them. */
     int32_t pending_readers;
+    /* Scratch of the walk over a segment (plan/segment.c); 0 outside of it: the external that this
+     * memory is, and the value that holds its numbers at this point of the walk. */
+    int32_t external, holder;
     bool recycled;                /* from the free lists; otherwise `release(owner)` frees it */
     void (*release)(void *owner); /* foreign memory: called with the interpreter lock held */
     void *owner;

@@ -241,7 +241,8 @@ pcnn_backward(pcnn_trace *trace, pcnn_value *loss, pcnn_value *seed, bool retain
                          "tensor has shape %s: reduce it or pass gradient=",
                          pcnn_shape_text(&loss->type, text));
     if (seed != NULL && !pcnn_type_equal(&seed->type, &loss->type))
-        return pcnn_fail(PCNN_ERR_SHAPE, "backward: gradient must have shape %s and dtype %s, got "
+        return pcnn_fail(PCNN_ERR_SHAPE,
+                         "backward: gradient must have shape %s and dtype %s, got "
                          "shape %s and dtype %s",
                          pcnn_shape_text(&loss->type, text), pcnn_dtype_name(loss->type.dtype),
                          pcnn_shape_text(&seed->type, other), pcnn_dtype_name(seed->type.dtype));

@@ -27,7 +27,8 @@ check_count(const pcnn_op *op, pcnn_value *const *in, int n_in)
     if (op->n_in == PCNN_VARIADIC) {
         if (n_in < 1)
             return pcnn_fail(PCNN_ERR_VALUE, "%s: expected at least one input", op->name);
-    } else if (n_in > op->n_in) {
+    }
+    else if (n_in > op->n_in) {
         return pcnn_fail(PCNN_ERR_TYPE, "%s: expected at most %d inputs, got %d", op->name,
                          op->n_in, n_in);
     }
@@ -127,7 +128,8 @@ pcnn_record(pcnn_trace *trace, const pcnn_op *op, const void *attrs, pcnn_value 
         if (i < n_in && in[i] != NULL) {
             types[i] = in[i]->type;
             requires_grad |= in[i]->requires_grad;
-        } else {
+        }
+        else {
             memset(&types[i], 0, sizeof types[i]);
             types[i].ndim = -1;
         }

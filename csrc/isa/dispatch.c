@@ -70,7 +70,8 @@ pcnn_isa_init(const char *wanted)
                 best = i;
             if (matches)
                 found = i;
-        } else if (matches) {
+        }
+        else if (matches) {
             return pcnn_fail(PCNN_ERR_VALUE,
                              "PYCNN_ISA=%s: this processor does not have that instruction set",
                              wanted);

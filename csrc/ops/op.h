@@ -43,10 +43,8 @@ typedef struct {
     const char *const *choices; /* PCNN_ATTR_CHOICE: NULL-terminated */
 } pcnn_attr;
 
-#define PCNN_ATTR(type, member, kind, initial)                                                     \
-    {                                                                                              \
-        #member, kind, offsetof(type, member), initial, NULL                                       \
-    }
+#define PCNN_ATTR(type, member, kind, initial) \
+    {#member, kind, offsetof(type, member), initial, NULL}
 
 /* ---- recording: what infer sees ---- */
 
@@ -63,9 +61,9 @@ typedef struct {
     const pcnn_op *op;
     const void *attrs;
     int n_in, n_out;
-    const pcnn_tensor *in;  /* while planning, data is NULL and layout is what the impl declared */
+    const pcnn_tensor *in; /* while planning, data is NULL and layout is what the impl declared */
     const pcnn_tensor *out;
-    void *work;             /* the booked workspace, 64-byte aligned, contents undefined */
+    void *work; /* the booked workspace, 64-byte aligned, contents undefined */
 } pcnn_site;
 
 typedef struct {
@@ -93,7 +91,7 @@ enum { PCNN_MAX_OUT = 4, PCNN_VARIADIC = -1 };
 
 enum {
     PCNN_OP_INTERNAL = 1, /* not offered in Python: made by gradients and passes */
-    PCNN_OP_ALIAS = 2,    /* output 0 is input 0's bytes with another shape (plain layout): no copy */
+    PCNN_OP_ALIAS = 2, /* output 0 is input 0's bytes with another shape (plain layout): no copy */
     /* Elementwise ops and movement: their N16 implementations are considered only when a rank-4
      * input is in N16 already (or, with n16_in == 0, when every reader prefers N16). */
     PCNN_OP_FOLLOWS = 4,
@@ -102,7 +100,7 @@ enum {
 struct pcnn_op {
     const char *name;
     const char *doc; /* first line: the formula; then shapes, errors, source */
-    int n_in;        /* PCNN_VARIADIC: one or more inputs, all described by params[0] */
+    int n_in; /* PCNN_VARIADIC: one or more inputs, all described by params[0] */
     pcnn_param params[8];
     int n_out;
     const char *out_names[PCNN_MAX_OUT];
@@ -116,7 +114,7 @@ struct pcnn_op {
     /* Fills out[0..n_out-1]; makes all checks of user input that do not need the numbers. */
     pcnn_status (*infer)(const pcnn_call *call, pcnn_type *out);
     pcnn_status (*gradient)(pcnn_grad *grad); /* NULL: has none (integers, effects) */
-    const pcnn_impl *impls;                   /* ended by name NULL */
+    const pcnn_impl *impls; /* ended by name NULL */
 };
 
 #define OP(name) extern const pcnn_op pcnn_op_##name;
@@ -147,9 +145,9 @@ pcnn_status pcnn_emit(pcnn_grad *grad, const pcnn_op *op, const void *attrs,
                       pcnn_value *const *inputs, int n_in, pcnn_value **out);
 
 /* The common case: one output. din = op(a, b, ...); unused inputs NULL. Variadic: PCNN_EMIT. */
-#define PCNN_EMIT(grad, destination, op, attrs, ...)                                               \
-    pcnn_emit((grad), &pcnn_op_##op, (attrs), (pcnn_value *const[]){__VA_ARGS__},                  \
-              (int)(sizeof((pcnn_value *const[]){__VA_ARGS__}) / sizeof(pcnn_value *)),            \
+#define PCNN_EMIT(grad, destination, op, attrs, ...)                                    \
+    pcnn_emit((grad), &pcnn_op_##op, (attrs), (pcnn_value *const[]){__VA_ARGS__},       \
+              (int)(sizeof((pcnn_value *const[]){__VA_ARGS__}) / sizeof(pcnn_value *)), \
               (destination))
 
 const pcnn_type *pcnn_value_type(const pcnn_value *value);

@@ -105,8 +105,7 @@ all_readers_prefer_n16(const pcnn_program *program, int32_t n, int32_t v, pcnn_t
 }
 
 static bool
-layout_allowed(const pcnn_program *program, int32_t n, const pcnn_impl *impl,
-               pcnn_tensor *scratch)
+layout_allowed(const pcnn_program *program, int32_t n, const pcnn_impl *impl, pcnn_tensor *scratch)
 {
     const pcnn_pnode *node = &program->nodes[n];
     if (impl->n16_in == 0 && impl->n16_out == 0)
@@ -119,8 +118,7 @@ layout_allowed(const pcnn_program *program, int32_t n, const pcnn_impl *impl,
         return all_readers_prefer_n16(program, n, node->out[0], scratch);
     for (int32_t i = 0; i < node->n_in && i < 32; i++)
         if ((impl->n16_in >> i & 1) && node->in[i] >= 0 &&
-            program->values[node->in[i]].type.ndim == 4 &&
-            available_in_n16(program, node->in[i]))
+            program->values[node->in[i]].type.ndim == 4 && available_in_n16(program, node->in[i]))
             return true;
     return false;
 }
@@ -211,10 +209,9 @@ pcnn_pass_layout(pcnn_program *program)
                 status = PCNN_ERR_MEMORY;
         for (int32_t o = 0; o < node->n_out && status == PCNN_OK; o++)
             result.values[node->out[o]].layout = t.out[o].layout;
-        int32_t moved = status == PCNN_OK
-                            ? pcnn_program_node(&result, node->op, node->attrs, node->in,
-                                                node->n_in, node->out)
-                            : -1;
+        int32_t moved = status == PCNN_OK ? pcnn_program_node(&result, node->op, node->attrs,
+                                                              node->in, node->n_in, node->out)
+                                          : -1;
         if (moved < 0) {
             status = status == PCNN_OK ? PCNN_ERR_MEMORY : status;
             break;

@@ -94,8 +94,7 @@ share(pcnn_program *program)
                 continue;
             int32_t root = root_of(values, v);
             if (values[root].last != n || values[v].layout != out->layout ||
-                values[v].type.dtype != out->type.dtype ||
-                bytes_of(&values[v]) != bytes_of(out))
+                values[v].type.dtype != out->type.dtype || bytes_of(&values[v]) != bytes_of(out))
                 continue;
             /* Another input in the same memory would be overwritten while it is read. */
             bool twice = false;
@@ -131,7 +130,7 @@ static int
 by_offset(const void *a, const void *b)
 {
     const block *const *x = a, *const *y = b;
-    return (*x)->offset < (*y)->offset ? -1 : (*x)->offset > (*y)->offset;
+    return (*x)->offset<(*y)->offset ? -1 : (*x)->offset>(*y)->offset;
 }
 
 /* The lowest offset at which no placed block with an overlapping range lies. */

@@ -69,8 +69,7 @@ external_id(pcnn_segment *s, pcnn_value *value)
         return value->slot;
     if (s->n_externals == s->cap_externals) {
         int32_t capacity = s->cap_externals ? 2 * s->cap_externals : 32;
-        pcnn_value **externals =
-            realloc(s->externals, (size_t)capacity * sizeof(pcnn_value *));
+        pcnn_value **externals = realloc(s->externals, (size_t)capacity * sizeof(pcnn_value *));
         if (externals == NULL) {
             (void)no_memory();
             return -1;
@@ -163,7 +162,8 @@ walk(pcnn_segment *s, pcnn_value *const *wanted, int32_t n_wanted, bool capture)
             int32_t flag = 0;
             if (value != NULL && value->target != NULL) {
                 flag = 16 + external_of_storage(s, value->target);
-            } else if (!capture && is_kept(node, o, kept, id)) {
+            }
+            else if (!capture && is_kept(node, o, kept, id)) {
                 s->outputs[s->n_outputs].node = n;
                 s->outputs[s->n_outputs].out = o;
                 s->outputs[s->n_outputs++].id = id;
@@ -307,7 +307,8 @@ pcnn_segment_prepare(pcnn_segment *s)
     s->plan = pcnn_cache_find(s->key, s->key_bytes, s->hash);
     if (s->plan != NULL) {
         s->plan->refs++;
-    } else {
+    }
+    else {
         PCNN_TRY(pcnn_segment_plan(s, &s->plan));
         PCNN_TRY(pcnn_cache_add(s->plan, s->key, s->key_bytes, s->hash));
     }
@@ -316,8 +317,8 @@ pcnn_segment_prepare(pcnn_segment *s)
         return no_memory();
     for (int32_t k = 0; k < s->n_outputs; k++) {
         const pcnn_node *node = s->nodes[s->outputs[k].node];
-        s->memory[k] = pcnn_storage_new(
-            pcnn_layout_bytes(&node->out_type[s->outputs[k].out], PCNN_PLAIN));
+        s->memory[k] =
+            pcnn_storage_new(pcnn_layout_bytes(&node->out_type[s->outputs[k].out], PCNN_PLAIN));
         if (s->memory[k] == NULL)
             return PCNN_ERR_MEMORY;
     }

@@ -21,9 +21,9 @@ wider_dtype(PyArray_Descr *descr)
         int bytes;
         pcnn_dtype dtype;
     } table[] = {
-        {'f', 2, PCNN_F32}, {'f', 4, PCNN_F32}, {'f', 8, PCNN_F64},   {'f', 16, PCNN_F64},
-        {'i', 1, PCNN_I32}, {'i', 2, PCNN_I32}, {'i', 4, PCNN_I32},   {'i', 8, PCNN_I64},
-        {'u', 1, PCNN_U8},  {'u', 2, PCNN_I32}, {'u', 4, PCNN_I64},   {'u', 8, PCNN_I64},
+        {'f', 2, PCNN_F32},  {'f', 4, PCNN_F32}, {'f', 8, PCNN_F64}, {'f', 16, PCNN_F64},
+        {'i', 1, PCNN_I32},  {'i', 2, PCNN_I32}, {'i', 4, PCNN_I32}, {'i', 8, PCNN_I64},
+        {'u', 1, PCNN_U8},   {'u', 2, PCNN_I32}, {'u', 4, PCNN_I64}, {'u', 8, PCNN_I64},
         {'b', 1, PCNN_BOOL},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
@@ -148,7 +148,8 @@ pcnn_py_value_number(PyObject *number, pcnn_dtype dtype)
             *(double *)storage->data = x;
         else
             *(float *)storage->data = (float)x;
-    } else {
+    }
+    else {
         long long x = PyLong_AsLongLong(number);
         if (dtype == PCNN_I64)
             *(int64_t *)storage->data = x;
@@ -214,12 +215,14 @@ pcnn_py_copy_into(pcnn_value *value, PyObject *object)
                 PyErr_Format(pcnn_py.shape_error, "assign: expected shape %S, got %S", want, got);
             Py_XDECREF(want);
             Py_XDECREF(got);
-        } else if (!PyArray_CanCastTypeTo(PyArray_DESCR(s), PyArray_DESCR(t),
-                                          NPY_SAME_KIND_CASTING) &&
-                   !pcnn_is_float(value->type.dtype)) {
-            PyErr_Format(PyExc_TypeError, "assign: cannot cast %S to %S safely",
-                         PyArray_DESCR(s), PyArray_DESCR(t));
-        } else {
+        }
+        else if (!PyArray_CanCastTypeTo(PyArray_DESCR(s), PyArray_DESCR(t),
+                                        NPY_SAME_KIND_CASTING) &&
+                 !pcnn_is_float(value->type.dtype)) {
+            PyErr_Format(PyExc_TypeError, "assign: cannot cast %S to %S safely", PyArray_DESCR(s),
+                         PyArray_DESCR(t));
+        }
+        else {
             result = PyArray_CopyInto(t, s);
         }
     }

@@ -76,8 +76,7 @@ parse_choice(const binding *b, const pcnn_attr *attr, PyObject *object, int64_t 
         }
     PyObject *names = PyUnicode_FromString("");
     for (int c = 0; names && attr->choices[c]; c++) {
-        PyObject *more =
-            PyUnicode_FromFormat(c ? "%U, '%s'" : "%U'%s'", names, attr->choices[c]);
+        PyObject *more = PyUnicode_FromFormat(c ? "%U, '%s'" : "%U'%s'", names, attr->choices[c]);
         Py_SETREF(names, more);
     }
     if (names)
@@ -92,10 +91,8 @@ parse_attr(const binding *b, const pcnn_attr *attr, PyObject *object, void *attr
 {
     char *at = (char *)attrs + attr->offset;
     switch (attr->kind) {
-    case PCNN_ATTR_INTS:
-        return parse_ints(b, attr, object, (pcnn_ints *)at);
-    case PCNN_ATTR_CHOICE:
-        return parse_choice(b, attr, object, (int64_t *)at);
+    case PCNN_ATTR_INTS: return parse_ints(b, attr, object, (pcnn_ints *)at);
+    case PCNN_ATTR_CHOICE: return parse_choice(b, attr, object, (int64_t *)at);
     case PCNN_ATTR_DTYPE: {
         int dtype = pcnn_py_parse_dtype(object, -1);
         if (dtype < 0 && PyErr_Occurred())
@@ -184,8 +181,8 @@ input_value(const pcnn_op *op, int i, PyObject *object, pcnn_dtype number)
         return NULL;
     }
     /* Lists of Python floats come as float64: let them follow the tensors beside them. */
-    if (!PyArray_Check(object) && pcnn_is_float(number) &&
-        PyArray_TYPE(array) == NPY_FLOAT64 && number == PCNN_F32) {
+    if (!PyArray_Check(object) && pcnn_is_float(number) && PyArray_TYPE(array) == NPY_FLOAT64 &&
+        number == PCNN_F32) {
         PyObject *cast = PyArray_Cast(array, NPY_FLOAT32);
         Py_SETREF(array, (PyArrayObject *)cast);
         if (array == NULL)
@@ -228,10 +225,12 @@ wrap_outputs(const pcnn_op *op, PyObject *const *inputs, pcnn_value **out)
                 failed = true;
             pcnn_py_tensor_rebind(tensor, out[o]);
             handle[o] = Py_NewRef(inputs[written]);
-        } else if (written >= 0) {
+        }
+        else if (written >= 0) {
             pcnn_value_unref(out[o]);
             handle[o] = Py_NewRef(Py_None);
-        } else {
+        }
+        else {
             handle[o] = pcnn_py_tensor_wrap(out[o]);
         }
         failed |= handle[o] == NULL;
@@ -254,8 +253,8 @@ wrap_outputs(const pcnn_op *op, PyObject *const *inputs, pcnn_value **out)
 static PyObject *
 stand_in(PyObject *object)
 {
-    if (object == NULL || object == Py_None || pcnn_py_is_tensor(object) ||
-        PyArray_Check(object) || is_number(object))
+    if (object == NULL || object == Py_None || pcnn_py_is_tensor(object) || PyArray_Check(object) ||
+        is_number(object))
         return Py_XNewRef(object);
     PyObject *method = PyObject_GetAttr(object, pcnn_py.tensor_method);
     if (method == NULL) {
@@ -387,8 +386,9 @@ call_op(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *keyw
     _Alignas(8) char attrs[1024];
     uint32_t given = 0;
     if (!variadic && n_args > op->n_in) {
-        PyErr_Format(PyExc_TypeError, "%s takes at most %d inputs, got %zd; attributes are keywords",
-                     op->name, op->n_in, n_args);
+        PyErr_Format(PyExc_TypeError,
+                     "%s takes at most %d inputs, got %zd; attributes are keywords", op->name,
+                     op->n_in, n_args);
         return NULL;
     }
     for (Py_ssize_t i = 0; i < n_args && !variadic; i++)
@@ -464,9 +464,13 @@ make_doc(const pcnn_op *op)
     if (op->n_in == PCNN_VARIADIC)
         failed |= append_text(&text, ", *%s", op->params[0].name);
     else {
-        for (int i = 0; i < op->n_in; i++)
-            failed |= append_text(&text, op->params[i].optional ? ", %s=None" : ", %s",
-                                  op->params[i].name);
+        for (int i = 0; i < op->n_in; i++) {
+            /* A default can only be shown where all that follow have one. */
+            bool optional = true;
+            for (int k = i; k < op->n_in; k++)
+                optional &= op->params[k].optional;
+            failed |= append_text(&text, optional ? ", %s=None" : ", %s", op->params[i].name);
+        }
         if (op->attrs != NULL)
             failed |= append_text(&text, ", *");
     }
@@ -538,8 +542,8 @@ pcnn_py_add_ops(PyObject *module)
         PyObject *capsule = failed ? NULL : PyCapsule_New(b, NULL, NULL);
         PyObject *function = capsule ? PyCFunction_NewEx(&b->method, capsule, module_name) : NULL;
         /* Internal ops are offered under a leading underscore: for tests. */
-        PyObject *name = PyUnicode_FromFormat(
-            b->op->flags & PCNN_OP_INTERNAL ? "_%s" : "%s", b->op->name);
+        PyObject *name =
+            PyUnicode_FromFormat(b->op->flags & PCNN_OP_INTERNAL ? "_%s" : "%s", b->op->name);
         failed = function == NULL || name == NULL ||
                  PyObject_SetAttr(pcnn_py.ops, name, function) < 0 ||
                  PyList_Append(names, name) < 0;

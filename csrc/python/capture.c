@@ -9,8 +9,7 @@
 /* ---- capture ---- */
 
 typedef struct {
-    PyObject_HEAD
-    pcnn_trace *trace;
+    PyObject_HEAD pcnn_trace *trace;
     bool entered;
     PyObject *placeholders; /* list of Tensors */
     /* Handles that effects rebound: (tensor, its value before). */
@@ -28,8 +27,8 @@ pcnn_py_capture_note(pcnn_py_tensor *tensor)
 {
     if (active == NULL || tensor->value->symbolic)
         return 0;
-    void *more = PyMem_Realloc(active->rebound,
-                               (size_t)(active->n_rebound + 1) * sizeof *active->rebound);
+    void *more =
+        PyMem_Realloc(active->rebound, (size_t)(active->n_rebound + 1) * sizeof *active->rebound);
     if (more == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -121,8 +120,7 @@ capture_placeholder(PyObject *object, PyObject *args, PyObject *kwargs)
     if (ndim > PCNN_MAX_NDIM)
         PyErr_Format(PyExc_ValueError, "placeholder: at most %d dimensions", (int)PCNN_MAX_NDIM);
     for (Py_ssize_t i = 0; i < ndim && !PyErr_Occurred(); i++)
-        type.shape[i] =
-            PyNumber_AsSsize_t(PySequence_Fast_GET_ITEM(items, i), PyExc_OverflowError);
+        type.shape[i] = PyNumber_AsSsize_t(PySequence_Fast_GET_ITEM(items, i), PyExc_OverflowError);
     Py_DECREF(items);
     if (PyErr_Occurred())
         return NULL;
@@ -157,8 +155,7 @@ capture_dealloc(PyObject *object)
 /* ---- plan ---- */
 
 typedef struct {
-    PyObject_HEAD
-    pcnn_plan *plan;
+    PyObject_HEAD pcnn_plan *plan;
     int32_t n_externals, n_outputs, n_placeholders;
     pcnn_value **externals;  /* owned; placeholders have no storage */
     pcnn_type *out_types;
@@ -185,8 +182,7 @@ plan_dealloc(PyObject *object)
 static PyObject *
 make_plan_object(capture_object *capture, pcnn_segment *segment, pcnn_value *const *wanted)
 {
-    plan_object *self =
-        (plan_object *)pcnn_py.plan_type->tp_alloc(pcnn_py.plan_type, 0);
+    plan_object *self = (plan_object *)pcnn_py.plan_type->tp_alloc(pcnn_py.plan_type, 0);
     if (self == NULL)
         return NULL;
     self->n_outputs = segment->n_outputs;
@@ -194,8 +190,7 @@ make_plan_object(capture_object *capture, pcnn_segment *segment, pcnn_value *con
     self->externals = PyMem_Calloc((size_t)segment->n_externals + 1, sizeof(pcnn_value *));
     self->written = PyMem_Calloc((size_t)segment->n_externals + 1, sizeof(bool));
     self->out_types = PyMem_Calloc((size_t)self->n_outputs + 1, sizeof(pcnn_type));
-    self->placeholder_types =
-        PyMem_Calloc((size_t)self->n_placeholders + 1, sizeof(pcnn_type));
+    self->placeholder_types = PyMem_Calloc((size_t)self->n_placeholders + 1, sizeof(pcnn_type));
     if (!self->externals || !self->out_types || !self->placeholder_types || !self->written) {
         Py_DECREF(self);
         return PyErr_NoMemory();
@@ -250,8 +245,7 @@ capture_compile(PyObject *object, PyObject *outputs)
     }
     if (good) {
         pcnn_segment segment;
-        pcnn_status status =
-            pcnn_segment_capture(&segment, self->trace, wanted, (int32_t)n);
+        pcnn_status status = pcnn_segment_capture(&segment, self->trace, wanted, (int32_t)n);
         if (status == PCNN_OK)
             result = make_plan_object(self, &segment, wanted);
         else
@@ -277,7 +271,8 @@ plan_argument(const plan_object *self, Py_ssize_t p, PyObject *object, void **da
         got = value->type;
         *data = value->storage->data;
         held = Py_NewRef(object);
-    } else {
+    }
+    else {
         PyArrayObject *array = pcnn_py_array(object, "run");
         if (array == NULL)
             return NULL;
@@ -287,8 +282,9 @@ plan_argument(const plan_object *self, Py_ssize_t p, PyObject *object, void **da
     }
     if (!pcnn_type_equal(&got, type)) {
         char want_text[PCNN_SHAPE_TEXT], got_text[PCNN_SHAPE_TEXT];
-        PyErr_Format(pcnn_py.shape_error, "run: array %zd must be %s of shape %s, got %s of shape %s",
-                     p, pcnn_dtype_name(type->dtype), pcnn_shape_text(type, want_text),
+        PyErr_Format(pcnn_py.shape_error,
+                     "run: array %zd must be %s of shape %s, got %s of shape %s", p,
+                     pcnn_dtype_name(type->dtype), pcnn_shape_text(type, want_text),
                      pcnn_dtype_name(got.dtype), pcnn_shape_text(&got, got_text));
         Py_DECREF(held);
         return NULL;
@@ -341,12 +337,11 @@ plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
         address[self->n_externals + k] = memory[k]->data;
     }
     pcnn_status status;
-    Py_BEGIN_ALLOW_THREADS
-    pcnn_run_lock();
+    Py_BEGIN_ALLOW_THREADS pcnn_run_lock();
     status = pcnn_plan_run(self->plan, address, address + self->n_externals);
     pcnn_run_unlock();
-    Py_END_ALLOW_THREADS
-    if (status != PCNN_OK) {
+    Py_END_ALLOW_THREADS if (status != PCNN_OK)
+    {
         pcnn_py_raise(status);
         goto done;
     }
@@ -389,8 +384,7 @@ shapes_of(const pcnn_program *program, const int32_t *ids, int32_t n)
     PyObject *list = PyList_New(0);
     for (int32_t i = 0; list && i < n; i++) {
         char text[PCNN_SHAPE_TEXT];
-        const char *shape =
-            ids[i] < 0 ? "-" : pcnn_shape_text(&program->values[ids[i]].type, text);
+        const char *shape = ids[i] < 0 ? "-" : pcnn_shape_text(&program->values[ids[i]].type, text);
         PyObject *item = Py_BuildValue("(ss)", shape, layout_name(program, ids[i]));
         if (item == NULL || PyList_Append(list, item) < 0)
             Py_CLEAR(list);
@@ -438,8 +432,7 @@ plan_arena(PyObject *object, void *closure)
 static PyMethodDef capture_methods[] = {
     {"__enter__", capture_enter, METH_NOARGS, NULL},
     {"__exit__", capture_exit, METH_VARARGS, NULL},
-    {"placeholder", (PyCFunction)(void (*)(void))capture_placeholder,
-     METH_VARARGS | METH_KEYWORDS,
+    {"placeholder", (PyCFunction)(void (*)(void))capture_placeholder, METH_VARARGS | METH_KEYWORDS,
      "placeholder(shape, dtype='float32', name=''): a tensor whose numbers each run brings."},
     {"compile", capture_compile, METH_O,
      "compile(outputs): the Plan that computes these tensors and all effects recorded."},

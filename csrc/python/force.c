@@ -17,8 +17,7 @@ pcnn_py_force(pcnn_trace *trace)
     if (status == PCNN_OK)
         status = pcnn_segment_prepare(&segment);
     if (status == PCNN_OK) {
-        Py_BEGIN_ALLOW_THREADS
-        pcnn_run_lock();
+        Py_BEGIN_ALLOW_THREADS pcnn_run_lock();
         status = pcnn_segment_run(&segment);
         pcnn_run_unlock();
         Py_END_ALLOW_THREADS
@@ -47,12 +46,10 @@ pcnn_py_compute(pcnn_value *value)
         }
         if (node->state == PCNN_NODE_RUNNING) {
             /* Another thread runs it: wait for that run, then look again. */
-            Py_BEGIN_ALLOW_THREADS
-            pcnn_run_lock();
+            Py_BEGIN_ALLOW_THREADS pcnn_run_lock();
             pcnn_run_unlock();
             sched_yield();
-            Py_END_ALLOW_THREADS
-            continue;
+            Py_END_ALLOW_THREADS continue;
         }
         if (pcnn_py_force(node->trace) < 0)
             return -1;

@@ -47,8 +47,7 @@ core_tensor(PyObject *module, PyObject *args, PyObject *kwargs)
     pcnn_value *value = pcnn_py_value_copy(array);
     Py_DECREF(array);
     PyObject *tensor = value ? pcnn_py_tensor_wrap(value) : NULL;
-    if (tensor && requires_grad &&
-        PyObject_SetAttrString(tensor, "requires_grad", Py_True) < 0)
+    if (tensor && requires_grad && PyObject_SetAttrString(tensor, "requires_grad", Py_True) < 0)
         Py_CLEAR(tensor);
     return tensor;
 }
@@ -66,8 +65,8 @@ core_from_numpy(PyObject *module, PyObject *object)
     int dtype = pcnn_py_dtype_of(array);
     if (dtype < 0 || pcnn_py_numpy_type((pcnn_dtype)dtype) != PyArray_TYPE(array) ||
         !PyArray_ISNOTSWAPPED(array)) {
-        if (dtype < 0 || !PyArray_EquivTypenums(pcnn_py_numpy_type((pcnn_dtype)dtype),
-                                                PyArray_TYPE(array)) ||
+        if (dtype < 0 ||
+            !PyArray_EquivTypenums(pcnn_py_numpy_type((pcnn_dtype)dtype), PyArray_TYPE(array)) ||
             !PyArray_ISNOTSWAPPED(array)) {
             PyErr_Format(PyExc_TypeError,
                          "from_numpy: dtype %S cannot be shared (float32, float64, int64, int32, "
@@ -123,10 +122,8 @@ core_set_num_threads(PyObject *module, PyObject *object)
                      (int)PCNN_MAX_THREADS, threads);
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS
-    pcnn_set_threads((int)threads);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS pcnn_set_threads((int)threads);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -155,12 +152,10 @@ core_clear_plans(PyObject *module, PyObject *unused)
     (void)module;
     (void)unused;
     pcnn_cache_clear();
-    Py_BEGIN_ALLOW_THREADS
-    pcnn_run_lock();
+    Py_BEGIN_ALLOW_THREADS pcnn_run_lock();
     pcnn_arena_trim();
     pcnn_run_unlock();
-    Py_END_ALLOW_THREADS
-    pcnn_storage_trim();
+    Py_END_ALLOW_THREADS pcnn_storage_trim();
     Py_RETURN_NONE;
 }
 
@@ -169,13 +164,11 @@ core_plan_cache_info(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
-    return Py_BuildValue("{s:L,s:L,s:L,s:L,s:L,s:L,s:L}", "plans", (long long)pcnn_cache_plans(),
-                         "made", (long long)pcnn_cache_made(), "bytes",
-                         (long long)pcnn_cache_bytes(), "arena_bytes",
-                         (long long)pcnn_arena_bytes(), "live_bytes",
-                         (long long)pcnn_storage_live(), "free_bytes",
-                         (long long)pcnn_storage_cached(), "pending",
-                         (long long)pcnn_trace_lazy()->nodes);
+    return Py_BuildValue(
+        "{s:L,s:L,s:L,s:L,s:L,s:L,s:L}", "plans", (long long)pcnn_cache_plans(), "made",
+        (long long)pcnn_cache_made(), "bytes", (long long)pcnn_cache_bytes(), "arena_bytes",
+        (long long)pcnn_arena_bytes(), "live_bytes", (long long)pcnn_storage_live(), "free_bytes",
+        (long long)pcnn_storage_cached(), "pending", (long long)pcnn_trace_lazy()->nodes);
 }
 
 static PyObject *
@@ -232,13 +225,12 @@ core_fma_peak(PyObject *module, PyObject *unused)
     (void)module;
     (void)unused;
     double peak = 0;
-    Py_BEGIN_ALLOW_THREADS
-    for (int i = 0; i < 5; i++) {
+    Py_BEGIN_ALLOW_THREADS for (int i = 0; i < 5; i++)
+    {
         double rate = pcnn_kernels_for(PCNN_F32)->fma_peak(2000000);
         peak = rate > peak ? rate : peak;
     }
-    Py_END_ALLOW_THREADS
-    return PyFloat_FromDouble(peak);
+    Py_END_ALLOW_THREADS return PyFloat_FromDouble(peak);
 }
 
 /* ---- options for tests and measurements ---- */
@@ -268,16 +260,20 @@ core_set_option(PyObject *module, PyObject *args)
     if (strcmp(name, "fuse") == 0) {
         before = pcnn_plan_options.fuse;
         pcnn_plan_options.fuse = value;
-    } else if (strcmp(name, "n16") == 0) {
+    }
+    else if (strcmp(name, "n16") == 0) {
         before = pcnn_plan_options.n16;
         pcnn_plan_options.n16 = value;
-    } else if (strcmp(name, "min_n16_batch") == 0) {
+    }
+    else if (strcmp(name, "min_n16_batch") == 0) {
         before = pcnn_plan_options.min_n16_batch;
         pcnn_plan_options.min_n16_batch = value;
-    } else if (strcmp(name, "profile") == 0) {
+    }
+    else if (strcmp(name, "profile") == 0) {
         before = pcnn_plan_options.profile;
         pcnn_plan_options.profile = value;
-    } else {
+    }
+    else {
         PyErr_Format(PyExc_ValueError,
                      "_set_option: expected fuse, n16, min_n16_batch or profile, got %s", name);
         return NULL;
@@ -293,13 +289,10 @@ core_set_isa(PyObject *module, PyObject *name)
     if (text == NULL || pcnn_py_force(pcnn_trace_lazy()) < 0)
         return NULL;
     pcnn_status status;
-    Py_BEGIN_ALLOW_THREADS
-    pcnn_run_lock();
+    Py_BEGIN_ALLOW_THREADS pcnn_run_lock();
     status = pcnn_isa_init(text);
     pcnn_run_unlock();
-    Py_END_ALLOW_THREADS
-    if (status != PCNN_OK)
-        return pcnn_py_raise(status);
+    Py_END_ALLOW_THREADS if (status != PCNN_OK) return pcnn_py_raise(status);
     pcnn_cache_clear(); /* what an implementation accepts may depend on it */
     Py_RETURN_NONE;
 }
@@ -347,8 +340,7 @@ core_op_info(PyObject *module, PyObject *unused)
         }
         PyObject *item =
             impls ? Py_BuildValue("{s:s,s:N,s:O,s:O}", "name", (*op)->name, "impls", impls,
-                                  "internal",
-                                  (*op)->flags & PCNN_OP_INTERNAL ? Py_True : Py_False,
+                                  "internal", (*op)->flags & PCNN_OP_INTERNAL ? Py_True : Py_False,
                                   "differentiable", (*op)->gradient ? Py_True : Py_False)
                   : NULL;
         if (item == NULL || PyList_Append(list, item) < 0)
@@ -358,7 +350,7 @@ core_op_info(PyObject *module, PyObject *unused)
     return list;
 }
 
-#define WITH_KEYWORDS(function) (PyCFunction)(void (*)(void))function, METH_VARARGS | METH_KEYWORDS
+#define WITH_KEYWORDS(function) (PyCFunction)(void (*)(void)) function, METH_VARARGS | METH_KEYWORDS
 
 static PyMethodDef methods[] = {
     {"tensor", WITH_KEYWORDS(core_tensor),
@@ -436,8 +428,7 @@ core_exec(PyObject *module)
         add_type(module, &pcnn_py_tensor_spec, &pcnn_py.tensor_type) < 0 ||
         add_type(module, &pcnn_py_no_grad_spec, &pcnn_py.no_grad_type) < 0 ||
         add_type(module, &pcnn_py_capture_spec, &pcnn_py.capture_type) < 0 ||
-        add_type(module, &pcnn_py_plan_spec, &pcnn_py.plan_type) < 0 ||
-        pcnn_py_add_ops(module) < 0)
+        add_type(module, &pcnn_py_plan_spec, &pcnn_py.plan_type) < 0 || pcnn_py_add_ops(module) < 0)
         return -1;
     loaded = true;
     return 0;

@@ -32,8 +32,7 @@ PyObject *pcnn_py_raise(pcnn_status status);
 /* ---- tensor.c: a handle on a value ---- */
 
 typedef struct {
-    PyObject_HEAD
-    pcnn_value *value;      /* owned; the handle counts in value->handles */
+    PyObject_HEAD pcnn_value *value;      /* owned; the handle counts in value->handles */
     PyObject *grad;         /* NULL, or a Tensor */
     PyObject *keras_logits; /* NULL, or what softmax or sigmoid was applied to */
     PyObject *weak_references;
@@ -53,9 +52,11 @@ extern PyType_Spec pcnn_py_tensor_spec, pcnn_py_no_grad_spec;
 /* ---- tensor_methods.c ---- */
 extern PyMethodDef pcnn_py_tensor_methods[];
 extern PyGetSetDef pcnn_py_tensor_getset[];
-PyObject *pcnn_py_tensor_subscript(PyObject *self, PyObject *key);
 PyObject *pcnn_py_tensor_numpy(PyObject *self);
 PyObject *pcnn_py_gradients(PyObject *module, PyObject *arguments);
+
+/* ---- tensor_index.c ---- */
+PyObject *pcnn_py_tensor_subscript(PyObject *self, PyObject *key);
 
 /* ---- force.c: computing ---- */
 

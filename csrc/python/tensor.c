@@ -81,10 +81,9 @@ tensor_repr(PyObject *object)
     }
     PyObject *array = pcnn_py_tensor_numpy(object);
     PyObject *numpy = array ? PyImport_ImportModule("numpy") : NULL;
-    PyObject *text =
-        numpy ? PyObject_CallMethod(numpy, "array2string", "OOOOs", array, Py_None, Py_None,
-                                    Py_None, ", ")
-              : NULL;
+    PyObject *text = numpy ? PyObject_CallMethod(numpy, "array2string", "OOOOs", array, Py_None,
+                                                 Py_None, Py_None, ", ")
+                           : NULL;
     PyObject *result = NULL;
     if (text != NULL)
         result = PyUnicode_FromFormat("tensor(%U, dtype=%s%s)", text,
@@ -113,10 +112,10 @@ binary(const pcnn_op *op, PyObject *a, PyObject *b)
     return pcnn_py_apply_defaults(op, (PyObject *const[]){a, b}, 2);
 }
 
-#define BINARY(name, op)                                                                           \
-    static PyObject *tensor_##name(PyObject *a, PyObject *b)                                       \
-    {                                                                                              \
-        return binary(&pcnn_op_##op, a, b);                                                        \
+#define BINARY(name, op)                                     \
+    static PyObject *tensor_##name(PyObject *a, PyObject *b) \
+    {                                                        \
+        return binary(&pcnn_op_##op, a, b);                  \
     }
 BINARY(add, add)
 BINARY(subtract, sub)
@@ -157,18 +156,12 @@ tensor_compare(PyObject *a, PyObject *b, int operation)
         Py_RETURN_NOTIMPLEMENTED;
     }
     switch (operation) {
-    case Py_LT:
-        return binary(&pcnn_op_less, a, b);
-    case Py_LE:
-        return binary(&pcnn_op_less_equal, a, b);
-    case Py_EQ:
-        return binary(&pcnn_op_equal, a, b);
-    case Py_NE:
-        return binary(&pcnn_op_not_equal, a, b);
-    case Py_GT:
-        return binary(&pcnn_op_greater, a, b);
-    default:
-        return binary(&pcnn_op_greater_equal, a, b);
+    case Py_LT: return binary(&pcnn_op_less, a, b);
+    case Py_LE: return binary(&pcnn_op_less_equal, a, b);
+    case Py_EQ: return binary(&pcnn_op_equal, a, b);
+    case Py_NE: return binary(&pcnn_op_not_equal, a, b);
+    case Py_GT: return binary(&pcnn_op_greater, a, b);
+    default: return binary(&pcnn_op_greater_equal, a, b);
     }
 }
 
@@ -296,8 +289,7 @@ PyType_Spec pcnn_py_tensor_spec = {
 /* ---- no_grad ---- */
 
 typedef struct {
-    PyObject_HEAD
-    int depth;
+    PyObject_HEAD int depth;
     unsigned long long before; /* bit d: gradients were enabled at entry d */
 } no_grad_object;
 

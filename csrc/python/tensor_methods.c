@@ -86,8 +86,8 @@ method_detach(PyObject *self, PyObject *unused)
         return NULL;
     if (value->symbolic) {
         pcnn_value *copy = NULL;
-        pcnn_status status = pcnn_record(pcnn_trace_current(), &pcnn_op_copy, NULL, &value, 1,
-                                         false, &copy);
+        pcnn_status status =
+            pcnn_record(pcnn_trace_current(), &pcnn_op_copy, NULL, &value, 1, false, &copy);
         return status == PCNN_OK ? pcnn_py_tensor_wrap(copy) : pcnn_py_raise(status);
     }
     pcnn_value *shared = pcnn_value_from_storage(&value->type, pcnn_storage_ref(value->storage));
@@ -106,7 +106,8 @@ method_assign(PyObject *self, PyObject *source)
     if (pcnn_py_is_tensor(source)) {
         if ((array = pcnn_py_tensor_numpy(source)) == NULL)
             return NULL;
-    } else {
+    }
+    else {
         array = Py_NewRef(source);
     }
     /* Everything pending must have read the old numbers. */
@@ -158,7 +159,8 @@ method_backward(PyObject *self, PyObject *args, PyObject *kwargs)
     if (gradient != Py_None) {
         if (pcnn_py_is_tensor(gradient)) {
             seed = pcnn_value_ref(as_tensor(gradient)->value);
-        } else {
+        }
+        else {
             PyArrayObject *array = pcnn_py_array(gradient, "gradient");
             seed = array ? pcnn_py_value_copy(array) : NULL;
             Py_XDECREF(array);
@@ -293,7 +295,8 @@ method_transpose(PyObject *self, PyObject *args)
         perm = PyTuple_New(ndim);
         for (int i = 0; perm && i < ndim; i++)
             PyTuple_SET_ITEM(perm, i, PyLong_FromLong(ndim - 1 - i));
-    } else {
+    }
+    else {
         perm = one_tuple(args);
     }
     PyObject *result = perm ? call_with(self, "transpose", "perm", perm, NULL) : NULL;
@@ -353,7 +356,8 @@ PyMethodDef pcnn_py_tensor_methods[] = {
     {"backward", (PyCFunction)(void (*)(void))method_backward, METH_VARARGS | METH_KEYWORDS,
      "backward(gradient=None, retain_graph=False): adds the gradients of this tensor to .grad of "
      "every\nleaf with requires_grad=True (as torch.Tensor.backward)."},
-    {"reshape", method_reshape, METH_VARARGS, "reshape(*shape): the same numbers in another shape."},
+    {"reshape", method_reshape, METH_VARARGS,
+     "reshape(*shape): the same numbers in another shape."},
     {"transpose", method_transpose, METH_VARARGS,
      "transpose(*axes): axes in another order; reversed without arguments (as numpy)."},
     {"sum", (PyCFunction)(void (*)(void))method_sum, METH_VARARGS | METH_KEYWORDS,
@@ -510,132 +514,3 @@ PyGetSetDef pcnn_py_tensor_getset[] = {
      (void *)offsetof(pcnn_py_tensor, keras_logits)},
     {NULL, NULL, NULL, NULL, NULL},
 };
-
-/* ---- x[...]: integers and slices ---- */
-
-typedef struct {
-    int n; /* axes of x consumed */
-    int64_t start[PCNN_MAX_NDIM], shape[PCNN_MAX_NDIM], step[PCNN_MAX_NDIM];
-    int out_n;
-    int64_t out[2 * PCNN_MAX_NDIM];
-} selection;
-
-static int
-select_index(selection *s, const pcnn_type *type, PyObject *index)
-{
-    Py_ssize_t i = PyNumber_AsSsize_t(index, PyExc_IndexError);
-    if (i == -1 && PyErr_Occurred())
-        return -1;
-    int64_t extent = type->shape[s->n];
-    if (i < -extent || i >= extent) {
-        PyErr_Format(PyExc_IndexError, "index %zd is out of bounds for axis %d with size %lld", i,
-                     s->n, (long long)extent);
-        return -1;
-    }
-    s->start[s->n] = i < 0 ? i + extent : i;
-    s->shape[s->n] = 1;
-    s->step[s->n++] = 1;
-    return 0;
-}
-
-static int
-select_slice(selection *s, const pcnn_type *type, PyObject *slice)
-{
-    Py_ssize_t start, stop, step;
-    if (PySlice_Unpack(slice, &start, &stop, &step) < 0)
-        return -1;
-    Py_ssize_t length = PySlice_AdjustIndices((Py_ssize_t)type->shape[s->n], &start, &stop, step);
-    if (step < 0) {
-        PyErr_SetString(PyExc_NotImplementedError, "slices with a negative step");
-        return -1;
-    }
-    s->start[s->n] = start;
-    s->shape[s->n] = length;
-    s->step[s->n++] = step;
-    s->out[s->out_n++] = length;
-    return 0;
-}
-
-static int
-select_items(selection *s, const pcnn_type *type, PyObject *key)
-{
-    Py_ssize_t items = PyTuple_GET_SIZE(key), used = 0;
-    for (Py_ssize_t k = 0; k < items; k++)
-        used += PyTuple_GET_ITEM(key, k) != Py_None && PyTuple_GET_ITEM(key, k) != Py_Ellipsis;
-    if (used > type->ndim) {
-        PyErr_Format(PyExc_IndexError, "too many indices: the tensor has %d dimensions, got %zd",
-                     type->ndim, used);
-        return -1;
-    }
-    PyObject *all = PySlice_New(NULL, NULL, NULL);
-    int failed = all == NULL;
-    bool ellipsis = false;
-    for (Py_ssize_t k = 0; k <= items && !failed; k++) {
-        PyObject *item = k < items ? PyTuple_GET_ITEM(key, k) : Py_Ellipsis;
-        if (item == Py_Ellipsis) {
-            for (Py_ssize_t rest = ellipsis ? 0 : type->ndim - used; rest > 0 && !failed; rest--)
-                failed = select_slice(s, type, all) < 0;
-            ellipsis = true;
-        } else if (item == Py_None) {
-            s->out[s->out_n++] = 1;
-        } else if (PySlice_Check(item)) {
-            failed = select_slice(s, type, item) < 0;
-        } else if (PyIndex_Check(item) && !PyArray_Check(item)) {
-            failed = select_index(s, type, item) < 0;
-        } else {
-            PyErr_Format(PyExc_NotImplementedError,
-                         "tensors are indexed by ints, slices, ... and None, got %s; use "
-                         "ops.gather for rows, or numpy()",
-                         Py_TYPE(item)->tp_name);
-            failed = 1;
-        }
-    }
-    Py_XDECREF(all);
-    return failed ? -1 : 0;
-}
-
-static PyObject *
-tuple_of(const int64_t *at, int n)
-{
-    PyObject *tuple = PyTuple_New(n);
-    for (int i = 0; tuple && i < n; i++)
-        PyTuple_SET_ITEM(tuple, i, PyLong_FromLongLong(at[i]));
-    return tuple;
-}
-
-PyObject *
-pcnn_py_tensor_subscript(PyObject *self, PyObject *key)
-{
-    const pcnn_type *type = &as_tensor(self)->value->type;
-    selection s = {0};
-    PyObject *items = PyTuple_Check(key) ? Py_NewRef(key) : PyTuple_Pack(1, key);
-    if (items == NULL || PyTuple_GET_SIZE(items) > 2 * PCNN_MAX_NDIM ||
-        select_items(&s, type, items) < 0) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_IndexError, "too many indices");
-        Py_XDECREF(items);
-        return NULL;
-    }
-    Py_DECREF(items);
-    npy_intp n = s.n;
-    PyObject *start = PyArray_SimpleNew(1, &n, NPY_INT64);
-    PyObject *shape = tuple_of(s.shape, s.n), *step = tuple_of(s.step, s.n);
-    PyObject *out_shape = tuple_of(s.out, s.out_n);
-    PyObject *result = NULL, *args = NULL, *kwargs = NULL;
-    if (start && shape && step && out_shape) {
-        memcpy(PyArray_DATA((PyArrayObject *)start), s.start, (size_t)s.n * sizeof(int64_t));
-        args = PyTuple_Pack(2, self, start);
-        kwargs = Py_BuildValue("{s:O,s:O}", "shape", shape, "step", step);
-        PyObject *sliced = args && kwargs ? pcnn_py_call_op("slice", args, kwargs) : NULL;
-        if (sliced != NULL)
-            result = call_with(sliced, "reshape", "shape", out_shape, NULL);
-        Py_XDECREF(sliced);
-    }
-    Py_XDECREF(start);
-    Py_XDECREF(shape);
-    Py_XDECREF(step);
-    Py_XDECREF(out_shape);
-    Py_XDECREF(args);
-    Py_XDECREF(kwargs);
-    return result;
-}

@@ -181,6 +181,8 @@ def check_number(
         number = float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{owner}: `{name}` must be a number, got {value!r}.") from error
+    except OverflowError:  # a Python int beyond all floats
+        number = math.inf
     bounds = _bounds_text(low, high, low_open)
     if not math.isfinite(number):
         raise ValueError(f"{owner}: `{name}` must be a finite number{bounds}, got {value!r}.")

@@ -39,6 +39,8 @@ def as_tensor(value: Any, dtype: str | None = None) -> Tensor:
 
 
 def _from_numbers(value: Any, dtype: str | None) -> Tensor:
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError("Expected numbers, got masked values: fill them first, as x.filled(0).")
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"Expected numbers, got {type(value).__name__} of dtype {array.dtype}.")

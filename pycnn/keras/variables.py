@@ -174,7 +174,12 @@ class Variable:
                 value = ops.cast(value, dtype=self.dtype)
             ops.assign_(self.tensor, value)
             return
-        array = np.asarray(value).astype(self.tensor.dtype, copy=False)
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(
+                f"Variable {self.path}: takes real numbers, got an array of dtype {array.dtype}."
+            )
+        array = array.astype(self.tensor.dtype, copy=False)
         if self._order is not None:
             array = array.transpose(self._order)
         self.tensor.assign(np.ascontiguousarray(array).reshape(array.shape))
@@ -276,6 +281,9 @@ def _initial_value(initializer: Any, shape: Any, dtype: Any, path: str) -> np.nd
                 "input a complete shape (only the batch size may be None)."
             )
         name = dtype_name(dtype)
+        from pycnn.keras.saving.limits import charge
+
+        charge(sizes, name, path)  # while a file is loaded, its sizes are limited
         value = np.asarray(initializer(sizes, dtype=name))
         if value.shape != sizes:
             raise ValueError(

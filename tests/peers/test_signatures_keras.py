@@ -42,11 +42,15 @@ MODULES = (
 
 # A method stands under the class of Keras that defines it.
 DIFFERENCES = {
-    "optimizers.Optimizer": "Keras's is a wrapper (*args, **kwargs) of one backend's class; ours "
-    "names the arguments that wrapper takes",
-    "models.Sequential": "Keras's (*args, **kwargs) belongs to its __new__; ours names the "
-    "arguments of its __init__, which are the same",
+    "Optimizer": "Keras's is a wrapper (*args, **kwargs) of one backend's class; ours names the "
+    "arguments that wrapper takes",
+    "optimizers.Optimizer": "the same",
+    "Sequential": "Keras's (*args, **kwargs) belongs to its __new__; ours names the arguments of "
+    "its __init__, which are the same",
+    "models.Sequential": "the same",
+    "Variable": "one argument more: the permutation to the engine's order",
     "Adam.build": "all optimizers here call the argument `variables`, as Keras's SGD does",
+    "TensorFlowTrainer.loss": "a deprecated method there, the attribute set by compile here",
     "Sequential.call": "a layer's own extra arguments do not travel through a Sequential",
     "Sequential.compute_output_spec": "the same",
     "Merge.compute_output_spec": "inherited here: takes what `call` takes",
@@ -54,39 +58,55 @@ DIFFERENCES = {
     "Identity.compute_output_spec": "the same",
     "Permute.compute_output_spec": "the same",
     "Reshape.compute_output_spec": "the same",
+    "Merge.compute_mask": "masks do not travel through a model here",
+    "Concatenate.compute_mask": "the same",
     "DataLayer.__call__": "preprocessing layers are called as all others here; tf.data, for which "
     "Keras makes the difference, is not supported",
-    "DataLayer.from_config": "the same",
+    "Rescaling.from_config": "inherited here",
 }
 
-_MASKS = "kept as an attribute of each layer here"
+_ATTRIBUTE = "set on each instance here"
 _STEPS = "a training step is recorded as one plan; own steps are written over pycnn.Tensor"
 _TF = "belongs to TensorFlow"
 _QUANTIZATION = "quantization is not supported"
 _STATELESS = "stateless calls are Keras's way to JAX"
 _DEPRECATED = "deprecated in Keras"
 _SLOTS = "an optimizer of one's own cannot be written in this vocabulary yet"
+_LORA = "low-rank adapters are not supported"
+_SYMBOLIC = "few functions take a KerasTensor here; use a layer"
 ABSENT = {
+    "KerasTensor.ragged_rank": "ragged tensors are not supported",
+    "KerasTensor.row_splits_dtype": "ragged tensors are not supported",
+    "KerasTensor.reshape": _SYMBOLIC,
+    "KerasTensor.squeeze": _SYMBOLIC,
+    "Variable.aggregation": _ATTRIBUTE,
+    "Variable.constraint": _ATTRIBUTE,
+    "Variable.handle": _TF,
+    "Variable.name": _ATTRIBUTE,
+    "Variable.overwrite_with_gradient": _ATTRIBUTE,
+    "Variable.path": _ATTRIBUTE,
+    "Variable.regularizer": _ATTRIBUTE,
+    "Variable.synchronization": _ATTRIBUTE,
     "Layer.add_metric": _DEPRECATED,
     "Layer.quantize": _QUANTIZATION,
     "Layer.quantized_build": _QUANTIZATION,
     "Layer.quantized_call": _QUANTIZATION,
     "Layer.rematerialized_call": "rematerialization is not supported",
     "Layer.stateless_call": _STATELESS,
-    "Layer.supports_masking": _MASKS,
+    "Layer.supports_masking": _ATTRIBUTE,
     "BaseConv.convolution_op": "a hook for subclasses; override `call`",
-    "BaseConv.enable_lora": "low-rank adapters are not supported",
-    "Dense.enable_lora": "low-rank adapters are not supported",
+    "BaseConv.enable_lora": _LORA,
+    "Dense.enable_lora": _LORA,
+    "Dense.quantize": _QUANTIZATION,
+    "Dense.quantized_build": _QUANTIZATION,
     "Dense.variable_serialization_spec": _QUANTIZATION,
     "DataLayer.convert_weight": "helps preprocessing inside tf.data",
     "Model.quantize": _QUANTIZATION,
     "Model.get_quantization_layer_structure": _QUANTIZATION,
-    "Trainer.compiled_loss": _DEPRECATED,
-    "Trainer.compiled_metrics": _DEPRECATED,
-    "Trainer.compute_metrics": _STEPS,
-    "Trainer.get_state_tree": _STATELESS,
-    "Trainer.set_state_tree": _STATELESS,
-    "Trainer.stateless_compute_loss": _STATELESS,
+    "Model.get_state_tree": _STATELESS,
+    "Model.set_state_tree": _STATELESS,
+    "TensorFlowTrainer.compiled_loss": _DEPRECATED,
+    "TensorFlowTrainer.compiled_metrics": _DEPRECATED,
     "TensorFlowTrainer.make_train_function": _STEPS,
     "TensorFlowTrainer.make_test_function": _STEPS,
     "TensorFlowTrainer.make_predict_function": _STEPS,
@@ -95,14 +115,20 @@ ABSENT = {
     "TensorFlowTrainer.predict_step": _STEPS,
     "TensorFlowTrainer.distribute_reduction_method": _TF,
     "TensorFlowTrainer.distribute_strategy": _TF,
+    "Trainer.compute_metrics": _STEPS,
+    "Trainer.stateless_compute_loss": _STATELESS,
     "BaseOptimizer.add_optimizer_variables": _SLOTS,
     "BaseOptimizer.add_variable": _SLOTS,
-    "BaseOptimizer.add_variable_from_reference": _SLOTS,
-    "BaseOptimizer.assign": _SLOTS,
-    "BaseOptimizer.assign_add": _SLOTS,
-    "BaseOptimizer.assign_sub": _SLOTS,
-    "BaseOptimizer.stateless_apply": _STATELESS,
     "BaseOptimizer.update_step": _SLOTS,
+    "TFOptimizer.add_variable_from_reference": _SLOTS,
+    "TFOptimizer.assign": _SLOTS,
+    "TFOptimizer.assign_add": _SLOTS,
+    "TFOptimizer.assign_sub": _SLOTS,
+    "TFOptimizer.stateless_apply": _STATELESS,
+    "SGD.update_step": _SLOTS,
+    "Adam.update_step": _SLOTS,
+    "EarlyStopping.get_monitor_value": "reads the logs itself here",
+    "TensorBoard.summary": "belongs to TensorFlow's writers",
 }
 EXTRA = {
     "models.Functional": "the class of a functional model, which Keras keeps in keras.src",

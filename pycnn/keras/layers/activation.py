@@ -6,6 +6,7 @@ cross-entropy right after it is computed from logits, as Keras does.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -98,11 +99,18 @@ class Activation(_Elementwise):
 
 
 def _not_negative(value: Any, name: str, where: str) -> None:
-    if value is None or value < 0:
+    if value is None or not _is_finite(value) or value < 0:
         raise ValueError(
-            f"{name} of a {where} layer cannot be None or a negative value. "
-            f"Received: {name}={value}"
+            f"{name} of a {where} layer cannot be None or a negative value and must be finite. "
+            f"Received: {name}={value!r}"
         )
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return not isinstance(value, str) and math.isfinite(value)
+    except (TypeError, OverflowError):
+        return False
 
 
 class ReLU(_Elementwise):
@@ -133,11 +141,8 @@ class ReLU(_Elementwise):
             negative_slope = kwargs.pop("alpha")
             warnings.warn("Argument `alpha` is deprecated; use `negative_slope`.", stacklevel=2)
         super().__init__(**kwargs)
-        if max_value is not None and max_value < 0.0:
-            raise ValueError(
-                "max_value of a ReLU layer cannot be a negative value. "
-                f"Received: max_value={max_value}"
-            )
+        if max_value is not None:
+            _not_negative(max_value, "max_value", "ReLU")
         _not_negative(negative_slope, "negative_slope", "ReLU")
         _not_negative(threshold, "threshold", "ReLU")
         self.max_value = max_value

@@ -7,7 +7,14 @@ from typing import Any
 
 from pycnn.keras._errors import did_you_mean
 
-__all__ = ["data_format_of", "padding_of", "pair", "positive_int", "refuse_constraint"]
+__all__ = [
+    "axis_of",
+    "data_format_of",
+    "padding_of",
+    "pair",
+    "positive_int",
+    "refuse_constraint",
+]
 
 
 def pair(value: Any, name: str, *, allow_zero: bool = False) -> tuple[int, int]:
@@ -56,6 +63,21 @@ def positive_int(value: Any, name: str, where: str) -> int:
             f"{where} received an invalid value for `{name}`: expected a positive integer, "
             f"got {value!r}.{hint}"
         )
+    return int(value.__index__())
+
+
+def axis_of(value: Any, where: str) -> int:
+    """One axis as an int; a list of one, as old files hold, counts too.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ValueError(f"{where}: `axis` must be an integer, got {value!r}.")
     return int(value.__index__())
 
 

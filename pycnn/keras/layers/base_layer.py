@@ -99,6 +99,8 @@ class Layer(LayerState):
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         layer = super().__new__(cls)
         layer._init_state()
+        if kwargs:
+            _explain_missing(cls, args, kwargs)
         layer._remember_arguments(args, kwargs)
         return layer
 
@@ -546,6 +548,20 @@ class Layer(LayerState):
         raise TypeError(f"{type(self).__name__} object is not iterable")
 
 
+def _explain_missing(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Where a required argument is missing and an unknown one came, name the likely spelling.
+
+    Python itself would tell the missing one only: Dense(output_dim=10) lacks `units`.
+    """
+    try:
+        inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]
+    except TypeError:
+        known = accepted_arguments(cls)
+        unknown = {key: value for key, value in kwargs.items() if key not in known}
+        if unknown:
+            raise ValueError(unknown_arguments(cls.__name__, unknown, known)) from None
+
+
 def _as_maps(leaf: Any) -> Any:
     return Maps.of(leaf) if isinstance(leaf, Tensor) and leaf.ndim == 4 else leaf
 
@@ -553,6 +569,13 @@ def _as_maps(leaf: Any) -> Any:
 def to_tensor(array: np.ndarray) -> Tensor:
     """An array as a Tensor; dtypes the engine lacks are widened first."""
     kind, size = array.dtype.kind, array.dtype.itemsize
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise ValueError(
+            "Layers take whole arrays, got one with masked values: fill them first, for instance "
+            "with `x.filled(0)`."
+        )
+    if kind == "u" and size == 8 and array.size and array.max() >= 2**63:
+        raise ValueError("Layers take numbers up to 2**63 - 1, got a greater uint64.")
     if kind == "f" and size not in (4, 8):
         array = array.astype(np.float32 if size < 4 else np.float64)
     elif kind == "b":

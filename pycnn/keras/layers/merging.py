@@ -8,6 +8,7 @@ from typing import Any
 from pycnn import ops
 from pycnn._core import Tensor
 from pycnn.keras._maps import Maps, channels_last, maps_axis
+from pycnn.keras.layers.arguments import axis_of
 from pycnn.keras.layers.base_layer import Layer
 
 __all__ = [
@@ -203,7 +204,7 @@ class Concatenate(_Merge):
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axis = axis
+        self.axis = axis_of(axis, "Concatenate")
 
     def _check(self, shapes: Any) -> None:
         if not _is_list_of_shapes(shapes):

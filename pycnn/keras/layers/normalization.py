@@ -11,7 +11,7 @@ from pycnn._core import Tensor
 from pycnn.keras import initializers, regularizers
 from pycnn.keras._errors import not_supported
 from pycnn.keras._maps import Maps, maps_axis
-from pycnn.keras.layers.arguments import refuse_constraint
+from pycnn.keras.layers.arguments import axis_of, refuse_constraint
 from pycnn.keras.layers.base_layer import Layer
 from pycnn.keras.layers.input_spec import InputSpec
 from pycnn.keras.variables import Variable
@@ -81,7 +81,7 @@ class BatchNormalization(Layer):
             beta_constraint=beta_constraint,
             gamma_constraint=gamma_constraint,
         )
-        self.axis = int(axis)
+        self.axis = axis_of(axis, "BatchNormalization")
         self.momentum = _number(momentum, "momentum")
         self.epsilon = _number(epsilon, "epsilon")
         if self.epsilon < 0:

@@ -92,6 +92,8 @@ class LayerState:
             if any(value is v for v in self._non_trainable_variables + self._trainable_variables):
                 return
             owned = self._trainable_variables if value.trainable else self._non_trainable_variables
+            if not self._trainable:
+                value.trainable = False  # of a layer made with trainable=False
         elif isinstance(value, LayerState):
             owned = self._layers
         elif hasattr(value, "next_call") and hasattr(value, "stream"):
@@ -202,17 +204,30 @@ class LayerState:
                 self.name, "constraint", constraint, "constraints on weights are not available"
             )
         kind = dtype_name(self.variable_dtype if dtype is None else dtype)
+        if dtype is None and "float" not in kind:
+            raise ValueError(
+                f"Layer '{self.name}': its weights need dtype 'float32' or 'float64', got "
+                f"dtype={kind!r}."
+            )
         if initializer is None:
             initializer = "glorot_uniform" if "float" in kind else "zeros"
-        with name_scope(self.name, self):
-            variable = Variable(
-                initializers.get(initializer),
-                shape=() if shape is None else shape,
-                dtype=kind,
-                trainable=trainable,
-                name=name,
-                order=order,
-            )
+        too_large = (
+            f"Layer '{self.name}': there is no memory for the weight {name!r} of shape {shape}."
+        )
+        if math.prod(size for size in shape or () if size) >= 2**59:
+            raise MemoryError(too_large)
+        try:
+            with name_scope(self.name, self):
+                variable = Variable(
+                    initializers.get(initializer),
+                    shape=() if shape is None else shape,
+                    dtype=kind,
+                    trainable=trainable,
+                    name=name,
+                    order=order,
+                )
+        except MemoryError as error:
+            raise MemoryError(too_large) from error
         variable.regularizer = regularizers.get(regularizer)
         self._notice(variable)
         return variable
@@ -350,8 +365,15 @@ class LayerState:
         ------
         ValueError
             If the number of arrays or a shape differs; no weight is changed then.
+        TypeError
+            If it is no list, or holds an array of something else than real numbers.
         """
         own = self.weights
+        if not isinstance(weights, (list, tuple)) and np.ndim(weights) == 0:
+            raise TypeError(
+                f"Layer '{self.name}': set_weights expects a list of arrays as get_weights() "
+                f"returns it, got {weights!r} of type {type(weights).__name__}."
+            )
         if len(own) != len(weights):
             raise ValueError(
                 f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of "
@@ -362,6 +384,11 @@ class LayerState:
                 raise ValueError(
                     f"Layer '{self.name}': weight {variable.path} has shape {variable.shape}, "
                     f"got an array of shape {np.shape(value)}."
+                )
+            if not isinstance(value, Tensor) and np.asarray(value).dtype.kind not in "fiub":
+                raise TypeError(
+                    f"Layer '{self.name}': weight {variable.path} takes real numbers, got an array "
+                    f"of dtype {np.asarray(value).dtype}."
                 )
         for variable, value in zip(own, weights, strict=True):
             variable.assign(value)

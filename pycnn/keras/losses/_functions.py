@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from pycnn import ops
-from pycnn._core import Tensor
+from pycnn._core import ShapeError, Tensor
 from pycnn.keras import backend
 from pycnn.keras._config import check_number
 from pycnn.keras._convert import as_floats, clip
@@ -33,9 +33,19 @@ __all__ = [
 ]
 
 
-def _pair(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
-    true, pred = as_floats(y_true, y_pred)
-    return same_rank(true, pred)
+def _pair(loss: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
+    """Both as floats of one rank; sizes of 1 are stretched, as in Keras."""
+    true, pred = same_rank(*as_floats(y_true, y_pred))
+    sizes = zip(reversed(true.shape), reversed(pred.shape), strict=False)
+    if any(t != p and 1 not in (t, p) for t, p in sizes):
+        hint = ""
+        if true.ndim == pred.ndim and true.shape[:-1] == pred.shape[:-1]:
+            hint = f" A last layer of {true.shape[-1]} units would fit."
+        raise ShapeError(
+            f"{loss} expects targets of the shape of the model's output, {pred.shape}, got "
+            f"{true.shape}.{hint}"
+        )
+    return true, pred
 
 
 def _mean(values: Tensor) -> Tensor:
@@ -44,25 +54,25 @@ def _mean(values: Tensor) -> Tensor:
 
 def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
     """mean((t - y)**2)."""
-    true, pred = _pair(y_true, y_pred)
+    true, pred = _pair("mean_squared_error", y_true, y_pred)
     return _mean(ops.square(true - pred))
 
 
 def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
     """mean(|t - y|)."""
-    true, pred = _pair(y_true, y_pred)
+    true, pred = _pair("mean_absolute_error", y_true, y_pred)
     return _mean(ops.abs(true - pred))
 
 
 def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Tensor:
     """100 * mean(|t - y| / max(|t|, epsilon))."""
-    true, pred = _pair(y_true, y_pred)
+    true, pred = _pair("mean_absolute_percentage_error", y_true, y_pred)
     return _mean(ops.abs((true - pred) / ops.maximum(ops.abs(true), backend.epsilon()))) * 100.0
 
 
 def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
     """mean((log(t + 1) - log(y + 1))**2), values below epsilon raised to it."""
-    true, pred = _pair(y_true, y_pred)
+    true, pred = _pair("mean_squared_logarithmic_error", y_true, y_pred)
     eps = backend.epsilon()
     difference = ops.log(ops.maximum(pred, eps) + 1.0) - ops.log(ops.maximum(true, eps) + 1.0)
     return _mean(ops.square(difference))
@@ -77,14 +87,14 @@ def unit_length(x: Tensor, axis: int) -> Tensor:
 
 def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
     """-sum(t * y) of both scaled to length 1: -1 means the same direction."""
-    true, pred = _pair(y_true, y_pred)
+    true, pred = _pair("cosine_similarity", y_true, y_pred)
     product = unit_length(true, axis) * unit_length(pred, axis)
     return -ops.sum(product, axis=axis)  # type: ignore[no-any-return]
 
 
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
     """Half the square of the error up to `delta`, linear beyond (Huber, 1964)."""
-    true, pred = _pair(y_true, y_pred)
+    true, pred = _pair("huber", y_true, y_pred)
     delta = check_number("huber", "delta", delta)
     error = pred - true
     size = ops.abs(error)
@@ -94,7 +104,7 @@ def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
 
 def log_cosh(y_true: Any, y_pred: Any) -> Tensor:
     """mean(log(cosh(y - t)))."""
-    true, pred = _pair(y_true, y_pred)
+    true, pred = _pair("log_cosh", y_true, y_pred)
     error = pred - true
     return _mean(error + ops.softplus(error * -2.0) - math.log(2.0))
 

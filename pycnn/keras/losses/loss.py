@@ -103,6 +103,14 @@ def reduce_weighted_values(
     return ops.mean(loss)  # type: ignore[no-any-return]
 
 
+def _argument(owner: str, name: str, value: Any, dtype: str | None = None) -> Tensor:
+    """`value` as a tensor; an error names the loss and the argument."""
+    try:
+        return as_tensor(value, dtype)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{owner}: {name}: {error}") from error
+
+
 def _check_weight(values: Tensor, weight: Tensor) -> None:
     if values.ndim == 0:
         return
@@ -165,11 +173,12 @@ class Loss:
         sample_weight : array_like, optional
             One weight per sample, or of the values' shape.
         """
-        pred = as_tensor(y_pred, self._dtype)
-        true = as_tensor(y_true)
+        owner = type(self).__name__
+        pred = _argument(owner, "y_pred", y_pred, self._dtype)
+        true = _argument(owner, "y_true", y_true)
         if not self._integer_targets:
             true = cast(true, self._dtype)
-        values = self.call(true, pred)
+        values = _argument(owner, "the loss of each sample", self.call(true, pred))
         return reduce_weighted_values(values, sample_weight, self.reduction, self._dtype)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:

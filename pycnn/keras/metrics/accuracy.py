@@ -55,7 +55,7 @@ def categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
     ShapeError
         If the shapes differ.
     """
-    true, pred = as_tensor(y_true), as_tensor(y_pred)
+    true, pred = as_floats(y_true, y_pred)
     if true.shape != pred.shape:
         raise ShapeError(
             f"categorical_accuracy expects one-hot targets of shape {pred.shape}, got "
@@ -100,7 +100,7 @@ def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
     ShapeError
         If the shapes differ.
     """
-    true, pred = as_tensor(y_true), as_tensor(y_pred)
+    true, pred = as_floats(y_true, y_pred)
     if true.shape != pred.shape:
         raise ShapeError(
             f"top_k_categorical_accuracy expects one-hot targets of shape {pred.shape}, got "

@@ -75,6 +75,12 @@ class Model(Trainer, Layer):
                 f"{type(self).__name__} takes no positional arguments but (inputs, outputs), got "
                 f"{len(args)}."
             )
+        for old, new in (("input", "inputs"), ("output", "outputs")):
+            if old in kwargs:
+                raise TypeError(
+                    f"{type(self).__name__} has no argument `{old}`: did you mean `{new}`, as in "
+                    "Model(inputs=..., outputs=...)?"
+                )
         self._start(**kwargs)
 
     def _start(self, **kwargs: Any) -> None:

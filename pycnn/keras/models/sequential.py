@@ -39,6 +39,10 @@ class Sequential(Model):
         trainable: bool = True,
         name: str | None = None,
     ) -> None:
+        if isinstance(trainable, Layer):
+            raise ValueError(
+                "Sequential takes one list of layers, got several layers: use Sequential([...])."
+            )
         self._start(trainable=trainable, name=name)
         self._convert_input_args = False
         self._functional: Functional | None = None

@@ -41,10 +41,12 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
            [0., 0., 1.],
            [0., 1., 0.]])
     """
+    if x is None:
+        raise ValueError("to_categorical: expected class numbers (0, 1, 2, ...), got None.")
     labels = _whole_numbers(np.asarray(x))
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels.reshape(labels.shape[:-1])
-    if num_classes is not None and (isinstance(num_classes, bool) or int(num_classes) < 0):
+    if num_classes is not None and not _is_count(num_classes):
         raise ValueError(
             f"to_categorical: `num_classes` must be a positive integer, got {num_classes!r}."
         )
@@ -64,6 +66,12 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
 
         return _core.tensor(result.astype(np.float32))
     return result
+
+
+def _is_count(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        return False
+    return bool(value >= 0 and value == np.floor(value))
 
 
 def _whole_numbers(array: np.ndarray) -> np.ndarray:
