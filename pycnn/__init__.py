@@ -43,10 +43,35 @@ def _explain_missing_core(error: ImportError) -> ImportError:
     )
 
 
-try:
-    import pycnn._core  # noqa: F401
-except ImportError as _error:
-    raise _explain_missing_core(_error) from _error
+def _load_core() -> None:
+    """Load the compiled part, with OpenBLAS told what it reads once, while it is loaded.
+
+    One thread: the engine shares the work out itself. ``PYCNN_ISA`` forces BLAS's kernels too.
+    NumPy comes first, because its own OpenBLAS reads the same variables.
+    """
+    import numpy  # noqa: F401
+
+    told = {"OPENBLAS_NUM_THREADS": "1"}
+    core = {"baseline": "Prescott", "avx2": "Haswell", "avx512": "SkylakeX"}.get(
+        os.environ.get("PYCNN_ISA", "")
+    )
+    if core is not None:
+        told["OPENBLAS_CORETYPE"] = core
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
+    try:
+        import pycnn._core  # noqa: F401
+    except ImportError as error:
+        raise _explain_missing_core(error) from error
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+_load_core()
 
 from pycnn import keras, ops  # noqa: E402
 from pycnn._core import (  # noqa: E402

@@ -283,7 +283,7 @@ def _initial_value(initializer: Any, shape: Any, dtype: Any, path: str) -> np.nd
         name = dtype_name(dtype)
         from pycnn.keras.saving.limits import charge
 
-        charge(sizes, name, path)  # while a file is loaded, its sizes are limited
+        charge([n for n in sizes if n is not None], name, path)  # while a file is loaded, its sizes are limited
         value = np.asarray(initializer(sizes, dtype=name))
         if value.shape != sizes:
             raise ValueError(
