@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from cases import Case, Dense, Fixed, Labels
-from reference import REFERENCE
 
 import pycnn
 import pycnn._core as core
+from cases import Case, Dense, Fixed, Labels
+from reference import REFERENCE
 
 Array = np.ndarray
 
@@ -121,9 +121,12 @@ def captured(case: Case, arrays: Sequence[Array | None], whole: bool = False) ->
 def forced(op: str, impl: str) -> Iterator[None]:
     core._force_impl(op, impl)
     before = core._set_option("min_n16_batch", 1)
+    # 2: also where it is not faster; it is compared with a tolerance, test_winograd.py is exact.
+    winograd = core._set_option("winograd", 2 if impl == "winograd" else 0)
     try:
         yield
     finally:
+        core._set_option("winograd", winograd)
         core._set_option("min_n16_batch", before)
         core._force_impl(op, None)
 

@@ -11,10 +11,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from cases import CASES, Case
-from harness import OPS, captured, close, draw, expected, forced, isa
 
 import pycnn._core as core
+from cases import CASES, Case
+from harness import OPS, captured, close, draw, expected, forced, isa
 
 pytestmark = pytest.mark.sanitize
 
@@ -43,9 +43,10 @@ def test_implementations_agree(case: Case, name: str) -> None:
                 if (op, impl) not in result.steps:
                     continue  # it refused; where it always does, the last test tells
                 RAN[op, impl, name] += 1
-                compare(case, result.outputs, wanted, whole, f"{name} {op} {impl}")
+                exact = whole and impl != "winograd"  # its fractions: see test_winograd.py
+                compare(case, result.outputs, wanted, exact, f"{name} {op} {impl}")
                 for got, want in zip(result.gradients, plain.gradients, strict=True):
-                    if whole:
+                    if exact:
                         np.testing.assert_array_equal(got, want, f"{name} {op} {impl} gradient")
                     else:
                         close(got, want.astype(np.float64), "float32", f"{op} {impl} gradient")
@@ -71,7 +72,7 @@ def test_every_implementation_ran() -> None:
             continue  # test_effects.py, test_dropout.py; reorder is in every N16 plan
         for impl in info["impls"]:
             for name in core.config()["isa_available"]:
-                if not RAN[op, impl, name]:
+                if not RAN[op, impl, name] and (op, impl) not in UNREACHABLE:
                     missing.append(f"{op}:{impl} on {name}")
     assert not missing, "\n".join(missing)
 

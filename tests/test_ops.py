@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+import pycnn
+import pycnn._core as core
 from cases import CASES, Case
 from harness import OPS, as_tuple, call, captured, close, draw, expected, wants_gradient
 from harness import weights_for as weights
 from reference import REFERENCE
-
-import pycnn
-import pycnn._core as core
 
 pytestmark = pytest.mark.sanitize
 

@@ -9,10 +9,10 @@ import sys
 
 import numpy as np
 import pytest
-from harness import threads
 
 import pycnn
 import pycnn._core as core
+from harness import threads
 from pycnn.keras import layers
 
 pytestmark = pytest.mark.tsan

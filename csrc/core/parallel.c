@@ -82,7 +82,9 @@ static struct {
     atomic_int inside; /* workers that may still touch the job */
     atomic_bool open;  /* a job is there to be joined */
     atomic_uint seen;  /* bit w: worker w took items */
-    int wanted;        /* workers that may join this job */
+    int wanted;        /* workers that may join this job, caller included */
+    bool dealt;        /* chunks are dealt out: every worker must take part */
+    atomic_int joined; /* workers that have done their share of a dealt job */
     int64_t items, grain;
     pcnn_task task;
     void *context;
@@ -94,15 +96,37 @@ static uint64_t run_fp_state;
 static int forks;
 
 static void
+run_chunk(int64_t begin, int worker)
+{
+    int64_t end = begin + pool.grain < pool.items ? begin + pool.grain : pool.items;
+    pool.task(pool.context, begin, end, worker);
+}
+
+/* For tests: chunks are dealt out in turn, so that every worker has its share however loaded the
+ * machine is. */
+static void
+take_share(int worker)
+{
+    int64_t begin = worker * pool.grain;
+    if (begin < pool.items)
+        atomic_fetch_or(&pool.seen, 1u << (worker & 31));
+    for (; begin < pool.items; begin += pool.wanted * pool.grain)
+        run_chunk(begin, worker);
+}
+
+static void
 take_chunks(int worker)
 {
     bool took = false;
+    if (pool.dealt) {
+        take_share(worker);
+        return;
+    }
     for (;;) {
         int64_t begin = atomic_fetch_add(&pool.next, pool.grain);
         if (begin >= pool.items)
             break;
-        int64_t end = begin + pool.grain < pool.items ? begin + pool.grain : pool.items;
-        pool.task(pool.context, begin, end, worker);
+        run_chunk(begin, worker);
         took = true;
     }
     if (took)
@@ -132,8 +156,10 @@ worker_main(void *argument)
         generation = atomic_load(&pool.generation);
         /* Announce first, then look: the caller closes the job before it counts who is inside. */
         atomic_fetch_add(&pool.inside, 1);
-        if (atomic_load(&pool.open) && worker < pool.wanted)
+        if (atomic_load(&pool.open) && worker < pool.wanted) {
             take_chunks(worker);
+            atomic_fetch_add(&pool.joined, 1);
+        }
         atomic_fetch_sub(&pool.inside, 1);
     }
     return NULL;
@@ -260,8 +286,8 @@ start_workers(int workers)
         pthread_attr_t attributes;
         pthread_attr_init(&attributes);
         pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        int failed = pthread_create(&thread, &attributes, worker_main,
-                                    (void *)(intptr_t)(pool.started + 1));
+        int failed =
+            pthread_create(&thread, &attributes, worker_main, (void *)(intptr_t)(pool.started + 1));
         pthread_attr_destroy(&attributes);
         if (failed)
             break; /* fewer workers only make it slower: the caller takes every chunk left */
@@ -288,7 +314,11 @@ pcnn_parallel(int64_t items, int64_t grain, double cost_ns, pcnn_task task, void
     pool.grain = grain;
     pool.task = task;
     pool.context = context;
-    pool.wanted = pool.threads;
+    pool.dealt = pool.threshold_ns == 0;
+    pool.wanted = pool.dealt ? pool.started + 1 : pool.threads;
+    if (pool.wanted > pool.threads)
+        pool.wanted = pool.threads;
+    atomic_store(&pool.joined, 0);
     atomic_store(&pool.next, 0);
     atomic_store(&pool.open, true);
     atomic_fetch_add(&pool.generation, 1);
@@ -299,6 +329,8 @@ pcnn_parallel(int64_t items, int64_t grain, double cost_ns, pcnn_task task, void
         pthread_mutex_unlock(&pool.mutex);
     }
     take_chunks(0);
+    while (pool.dealt && atomic_load(&pool.joined) < pool.wanted - 1)
+        sched_yield();
     atomic_store(&pool.open, false);
     for (int spins = 0; atomic_load(&pool.inside) != 0; spins++) {
         if (pool.oversubscribed || spins > SPINS)

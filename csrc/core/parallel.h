@@ -19,7 +19,8 @@ int pcnn_threads(void);              /* threads that a run uses, the caller incl
 int pcnn_set_threads(int threads);   /* 0: the default; returns the number in force */
 enum { PCNN_MAX_THREADS = 256 };
 
-/* For tests: the threshold in ns below which work stays single-threaded (negative: the default),
+/* For tests: the threshold in ns below which work stays single-threaded (negative: the default; 0:
+ * none, and chunks are dealt out to all workers in turn, so that each has its share),
  * and how many different workers took items since the last call. */
 void pcnn_set_parallel_threshold(double ns);
 int pcnn_workers_seen(void);

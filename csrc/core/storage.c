@@ -46,13 +46,14 @@ pcnn_storage_new(int64_t bytes)
 {
     int64_t rounded;
     int64_t wanted = bytes;
-    int class = size_class(bytes + (poison ? GUARD : 0) < 64 ? 64 : bytes + (poison ? GUARD : 0),
-                           &rounded);
+    int class =
+        size_class(bytes + (poison ? GUARD : 0) < 64 ? 64 : bytes + (poison ? GUARD : 0), &rounded);
     pcnn_storage *storage = NULL;
     if (class < CLASSES && (storage = free_list[class]) != NULL) {
         free_list[class] = storage->next_free;
         cached_bytes -= rounded;
-    } else {
+    }
+    else {
         storage = calloc(1, sizeof *storage);
         if (storage != NULL && posix_memalign(&storage->data, 64, (size_t)rounded) != 0) {
             free(storage);

@@ -22,6 +22,9 @@ typedef struct {
     pcnn_trace *trace;
     node_list nodes;
     value_list leaves;
+    pcnn_status (*found)(void *context, pcnn_value *value, pcnn_value *gradient);
+    void *context;
+    pcnn_value *blocked; /* to be computed before this sweep can be (owned) */
 } sweep;
 
 static pcnn_status
@@ -75,22 +78,36 @@ is_leaf(const pcnn_value *value)
     return value->leaf != NULL || value->node == NULL || !value->node->grad;
 }
 
+static pcnn_status
+visit(sweep *s, pcnn_value *value)
+{
+    pcnn_node *node = value->node;
+    if (node->state == PCNN_NODE_FAILED)
+        return pcnn_node_failed(node);
+    if (node->state == PCNN_NODE_RUNNING ||
+        (node->state == PCNN_NODE_PENDING && node->trace != s->trace)) {
+        s->blocked = pcnn_value_ref(value);
+        return pcnn_fail(PCNN_ERR_RUNTIME, "backward: another thread computes this graph");
+    }
+    PCNN_TRY(push_node(&s->nodes, node));
+    node->differentiated = true;
+    return PCNN_OK;
+}
+
 /* Finds all nodes that the loss depends on, each once. */
 static pcnn_status
 collect(sweep *s, pcnn_value *loss)
 {
     if (is_leaf(loss))
         return PCNN_OK;
-    PCNN_TRY(push_node(&s->nodes, loss->node));
-    loss->node->differentiated = true;
+    PCNN_TRY(visit(s, loss));
     for (int64_t k = 0; k < s->nodes.n; k++) {
         pcnn_node *node = s->nodes.at[k];
         for (int i = 0; i < node->n_in; i++) {
             pcnn_value *in = node->in[i];
             if (in == NULL || !in->requires_grad || is_leaf(in) || in->node->differentiated)
                 continue;
-            PCNN_TRY(push_node(&s->nodes, in->node));
-            in->node->differentiated = true;
+            PCNN_TRY(visit(s, in));
         }
     }
     return PCNN_OK;
@@ -122,18 +139,43 @@ accumulate(sweep *s, pcnn_value *value, pcnn_value *gradient /* owned */)
 }
 
 static pcnn_status
+stale(const pcnn_node *node)
+{
+    return pcnn_fail(PCNN_ERR_RUNTIME,
+                     "backward: a tensor that the gradient of %s needs was changed by an in-place "
+                     "operation after it was used",
+                     node->op->name);
+}
+
+/* In a capture nothing has a version yet: is there an effect on this memory after the node? */
+static bool
+overwritten_later(const pcnn_node *node, const pcnn_storage *memory)
+{
+    for (const pcnn_node *later = node->next; later && memory; later = later->next)
+        for (int o = 0; o < later->n_out && later->effect; o++)
+            if (later->op->writes[o] && later->out[o] && later->out[o]->target == memory)
+                return true;
+    return false;
+}
+
+/* What the gradient reads must still hold the numbers that the node saw or made. */
+static pcnn_status
 check_saved(const pcnn_node *node)
 {
+    const bool capture = node->trace != NULL && node->trace->capture;
     for (int i = 0; i < node->n_in; i++) {
         const pcnn_value *in = node->in[i];
         int bit = node->op->n_in == PCNN_VARIADIC ? 0 : i;
-        if (in != NULL && (node->op->saves_in >> bit & 1) && in->storage != NULL &&
-            in->version != in->storage->version)
-            return pcnn_fail(PCNN_ERR_RUNTIME,
-                             "backward: a tensor that the gradient of %s needs was changed by an "
-                             "in-place operation after it was used (version %u, expected %u)",
-                             node->op->name, in->storage->version, in->version);
+        if (in == NULL || !(node->op->saves_in >> bit & 1))
+            continue;
+        if (in->storage != NULL && in->storage->version != node->in_version[i])
+            return stale(node);
+        if (capture && overwritten_later(node, in->storage ? in->storage : in->target))
+            return stale(node);
     }
+    for (int o = 0; o < node->n_out; o++)
+        if (node->saved[o] != NULL && node->saved[o]->version != node->saved_version[o])
+            return stale(node);
     return PCNN_OK;
 }
 
@@ -198,6 +240,8 @@ differentiate(sweep *s, pcnn_node *node)
     }
     for (int o = 0; o < node->n_out; o++) {
         if (dout[o] != NULL) {
+            if (status == PCNN_OK && node->out[o] != NULL)
+                status = s->found(s->context, node->out[o], dout[o]);
             /* This node was the last to read it. */
             if (node->out[o] != NULL && !(node->out[o]->leaf)) {
                 pcnn_value_unref(node->out[o]->grad);
@@ -227,9 +271,10 @@ check_first_time(const sweep *s)
 
 pcnn_status
 pcnn_backward(pcnn_trace *trace, pcnn_value *loss, pcnn_value *seed, bool retain,
-              pcnn_status (*leaf)(void *context, pcnn_value *value, pcnn_value *gradient),
-              void *context)
+              pcnn_status (*found)(void *context, pcnn_value *value, pcnn_value *gradient),
+              void *context, pcnn_value **blocked)
 {
+    *blocked = NULL;
     char text[PCNN_SHAPE_TEXT], other[PCNN_SHAPE_TEXT];
     if (!loss->requires_grad)
         return pcnn_fail(PCNN_ERR_RUNTIME,
@@ -246,7 +291,7 @@ pcnn_backward(pcnn_trace *trace, pcnn_value *loss, pcnn_value *seed, bool retain
                          "shape %s and dtype %s",
                          pcnn_shape_text(&loss->type, text), pcnn_dtype_name(loss->type.dtype),
                          pcnn_shape_text(&seed->type, other), pcnn_dtype_name(seed->type.dtype));
-    sweep s = {.trace = trace};
+    sweep s = {.trace = trace, .found = found, .context = context};
     pcnn_grad self = {.recorder = trace};
     pcnn_value *first = seed ? pcnn_value_ref(seed) : NULL;
     pcnn_status status = PCNN_OK;
@@ -259,7 +304,8 @@ pcnn_backward(pcnn_trace *trace, pcnn_value *loss, pcnn_value *seed, bool retain
         status = collect(&s, loss);
     if (status == PCNN_OK)
         status = check_first_time(&s);
-    qsort(s.nodes.at, (size_t)s.nodes.n, sizeof *s.nodes.at, newest_first);
+    if (s.nodes.n > 1)
+        qsort(s.nodes.at, (size_t)s.nodes.n, sizeof *s.nodes.at, newest_first);
     if (status == PCNN_OK)
         status = accumulate(&s, loss, pcnn_value_ref(first));
     for (int64_t k = 0; k < s.nodes.n && status == PCNN_OK; k++)
@@ -268,7 +314,7 @@ pcnn_backward(pcnn_trace *trace, pcnn_value *loss, pcnn_value *seed, bool retain
         pcnn_value *value = s.leaves.at[k], *gradient = value->grad;
         value->grad = NULL;
         if (status == PCNN_OK && gradient != NULL)
-            status = leaf(context, value, gradient);
+            status = found(context, value, gradient);
         pcnn_value_unref(gradient);
         pcnn_value_unref(value);
     }
@@ -287,6 +333,7 @@ pcnn_backward(pcnn_trace *trace, pcnn_value *loss, pcnn_value *seed, bool retain
     free(s.nodes.at);
     free(s.leaves.at);
     pcnn_value_unref(first);
+    *blocked = s.blocked;
     return status;
 }
 

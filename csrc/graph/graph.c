@@ -4,18 +4,66 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- traces: one lazy trace a thread, for the life of the process (a few words each) ---- */
+#include "core/parallel.h"
+
+/* ---- traces: one lazy trace a thread, in a list that never shrinks ---- */
 
 static _Thread_local pcnn_trace *lazy;
 static _Thread_local pcnn_trace *capturing;
 static _Thread_local bool grad_disabled;
+static pcnn_trace *all_lazy;
+
+static void
+abandon(void *trace)
+{
+    ((pcnn_trace *)trace)->orphan = true;
+}
 
 pcnn_trace *
 pcnn_trace_lazy(void)
 {
-    if (lazy == NULL)
+    if (lazy != NULL)
+        return lazy;
+    /* What a thread left pending when it ended goes to its successor. */
+    for (pcnn_trace *trace = all_lazy; trace && lazy == NULL; trace = trace->next_lazy)
+        if (trace->orphan) {
+            trace->orphan = false;
+            lazy = trace;
+        }
+    if (lazy == NULL) {
         lazy = calloc(1, sizeof *lazy);
+        if (lazy == NULL)
+            return NULL;
+        lazy->next_lazy = all_lazy;
+        all_lazy = lazy;
+    }
+    pcnn_at_thread_exit(abandon, lazy);
     return lazy;
+}
+
+pcnn_trace *
+pcnn_trace_first_lazy(void)
+{
+    return all_lazy;
+}
+
+pcnn_trace *
+pcnn_trace_with_reader(const pcnn_storage *storage)
+{
+    for (pcnn_trace *trace = all_lazy; trace; trace = trace->next_lazy)
+        for (const pcnn_node *node = trace->first; node; node = node->next)
+            for (int i = 0; i < node->n_in; i++)
+                if (node->in[i] != NULL && node->in[i]->storage == storage)
+                    return trace;
+    return NULL;
+}
+
+bool
+pcnn_trace_owns(const pcnn_trace *trace, const pcnn_value *value)
+{
+    if (value->node != NULL)
+        return value->node->trace == trace;
+    return trace->capture && value->home == trace->number;
 }
 
 pcnn_trace *
@@ -33,9 +81,12 @@ pcnn_trace_set_capture(pcnn_trace *trace)
 pcnn_trace *
 pcnn_trace_new_capture(void)
 {
+    static uint64_t captures;
     pcnn_trace *trace = calloc(1, sizeof *trace);
-    if (trace != NULL)
+    if (trace != NULL) {
         trace->capture = true;
+        trace->number = ++captures;
+    }
     return trace;
 }
 
@@ -123,6 +174,14 @@ note_readers(pcnn_node *node, int change)
 }
 
 void
+pcnn_node_read(pcnn_node *node)
+{
+    if (node->reading)
+        note_readers(node, -1);
+    node->reading = false;
+}
+
+void
 pcnn_node_leave(pcnn_node *node)
 {
     pcnn_trace *trace = node->trace;
@@ -141,18 +200,16 @@ pcnn_node_leave(pcnn_node *node)
     trace->nodes--;
     for (int o = 0; o < node->n_out; o++)
         trace->bytes -= pcnn_layout_bytes(&node->out_type[o], PCNN_PLAIN);
-    if (!trace->capture)
-        note_readers(node, -1);
 }
 
 static void
 bury(pcnn_node *node)
 {
-    pcnn_node_leave(node);
     for (int o = 0; o < node->n_out; o++)
         pcnn_storage_unref(node->saved[o]);
     for (int i = 0; i < node->n_in; i++)
         pcnn_value_unref(node->in[i]);
+    pcnn_failure_unref(node->failure);
     free(node);
 }
 
@@ -162,6 +219,7 @@ pcnn_node_unref(pcnn_node *node)
     if (--node->refs > 0)
         return;
     pcnn_node_leave(node);
+    pcnn_node_read(node);
     node->next = dying;
     dying = node;
     if (burying)
@@ -217,6 +275,7 @@ pcnn_node_finish(pcnn_node *node, pcnn_state state)
     node->refs++; /* the steps below may drop the last reference */
     node->state = state;
     pcnn_node_leave(node);
+    pcnn_node_read(node);
     bool owned = node->effect;
     node->effect = false;
     if (!node->grad || node->used || state == PCNN_NODE_FAILED) {
@@ -252,4 +311,33 @@ pcnn_node_release_graph(pcnn_node *node)
             pcnn_value_unref(node->in[i]);
             node->in[i] = NULL;
         }
+}
+
+pcnn_failure *
+pcnn_failure_new(pcnn_status status)
+{
+    const char *message = pcnn_error_message();
+    size_t bytes = strlen(message) + 1;
+    pcnn_failure *failure = malloc(sizeof *failure + bytes);
+    if (failure != NULL) {
+        failure->refs = 1;
+        failure->status = status;
+        memcpy(failure->message, message, bytes);
+    }
+    return failure;
+}
+
+void
+pcnn_failure_unref(pcnn_failure *failure)
+{
+    if (failure != NULL && --failure->refs == 0)
+        free(failure);
+}
+
+pcnn_status
+pcnn_node_failed(const pcnn_node *node)
+{
+    if (node != NULL && node->failure != NULL)
+        return pcnn_fail(node->failure->status, "%s", node->failure->message);
+    return pcnn_fail(PCNN_ERR_RUNTIME, "the computation that should have made this tensor failed");
 }

@@ -4,10 +4,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-static _Thread_local uint64_t sequence;
+/* One for all threads: a graph may have been recorded by several. */
+static uint64_t sequence;
+
+/* Makes `copy` the output of a node that has run, through which gradients find `value`. */
+static bool
+link_copy(pcnn_value *copy, pcnn_value *value)
+{
+    pcnn_node *node = calloc(1, sizeof *node + sizeof(pcnn_value *) + sizeof(uint32_t));
+    if (node == NULL)
+        return false;
+    node->refs = 1;
+    node->op = &pcnn_op_copy;
+    node->in = (pcnn_value **)(node + 1);
+    node->in_version = (uint32_t *)(node->in + 1);
+    node->in[0] = pcnn_value_ref(value);
+    node->n_in = node->n_out = 1;
+    node->out[0] = copy;
+    node->out_type[0] = copy->type;
+    node->grad = true;
+    node->sequence = ++sequence;
+    node->state = PCNN_NODE_DONE;
+    copy->node = node;
+    return true;
+}
 
 /* Memory that NumPy can write may change between record and look: such an input is copied now.
- * Its gradient still goes to the user's tensor. */
+ * Its gradient still goes to the user's tensor, or to what the tensor was computed from. */
 static pcnn_value *
 snapshot(pcnn_value *value)
 {
@@ -18,6 +41,12 @@ snapshot(pcnn_value *value)
     memcpy(copy->data, value->storage->data, (size_t)copy->bytes);
     result->requires_grad = value->requires_grad;
     result->leaf = pcnn_leaf_ref(value->leaf);
+    if (value->leaf == NULL && value->node != NULL && value->node->grad &&
+        !link_copy(result, value)) {
+        (void)pcnn_fail(PCNN_ERR_MEMORY, "cannot allocate a graph node");
+        pcnn_value_unref(result);
+        return NULL;
+    }
     return result;
 }
 
@@ -68,8 +97,8 @@ take_over(pcnn_node *node, pcnn_value *const *in)
             continue;
         pcnn_value *out = node->out[o], *old = in[i];
         pcnn_storage *memory = old->storage ? old->storage : old->target;
-        out->requires_grad = old->requires_grad;
         out->leaf = pcnn_leaf_ref(old->leaf);
+        out->requires_grad = old->requires_grad && old->leaf != NULL;
         if (memory != NULL) {
             out->target = pcnn_storage_ref(memory);
             if (!node->trace->capture)
@@ -92,10 +121,27 @@ append(pcnn_trace *trace, pcnn_node *node)
     trace->nodes++;
     for (int o = 0; o < node->n_out; o++)
         trace->bytes += pcnn_layout_bytes(&node->out_type[o], PCNN_PLAIN);
-    if (!trace->capture)
-        for (int i = 0; i < node->n_in; i++)
-            if (node->in[i] != NULL && node->in[i]->storage != NULL)
-                node->in[i]->storage->pending_readers++;
+    node->reading = !trace->capture;
+    for (int i = 0; i < node->n_in && node->reading; i++)
+        if (node->in[i] != NULL && node->in[i]->storage != NULL)
+            node->in[i]->storage->pending_readers++;
+}
+
+/* An effect on a value with a graph behind it would cut that graph in silence. */
+static pcnn_status
+check_overwritten(const pcnn_op *op, pcnn_value *const *in, int n_in)
+{
+    for (int o = 0; o < op->n_out; o++) {
+        int i = op->writes[o] - 1;
+        if (i < 0 || i >= n_in || in[i] == NULL || in[i]->leaf != NULL || in[i]->node == NULL)
+            continue;
+        if (in[i]->node->grad && !in[i]->node->used)
+            return pcnn_fail(PCNN_ERR_RUNTIME,
+                             "%s: %s was computed with gradients, which writing over it would "
+                             "lose: use the result of an ordinary op, detach(), or no_grad()",
+                             op->name, op->params[i].name);
+    }
+    return PCNN_OK;
 }
 
 pcnn_status
@@ -103,20 +149,25 @@ pcnn_record(pcnn_trace *trace, const pcnn_op *op, const void *attrs, pcnn_value 
             int n_in, bool grad_enabled, pcnn_value **out)
 {
     PCNN_TRY(check_count(op, in, n_in));
+    if (grad_enabled)
+        PCNN_TRY(check_overwritten(op, in, n_in));
     int n = op->n_in == PCNN_VARIADIC ? n_in : op->n_in;
     pcnn_type small_types[8], *types = small_types;
-    /* One allocation: the node, its inputs, its attributes. */
-    size_t in_bytes = (size_t)n * sizeof(pcnn_value *);
+    /* One allocation: the node, its inputs and their versions, its attributes. */
+    size_t in_bytes = (size_t)n * (sizeof(pcnn_value *) + sizeof(uint32_t));
     size_t head = (sizeof(pcnn_node) + in_bytes + 15) / 16 * 16;
     pcnn_node *node = calloc(1, head + op->attrs_size);
     if (n > 8)
         types = malloc((size_t)n * sizeof *types);
     if (node == NULL || types == NULL) {
         free(node);
+        if (types != small_types)
+            free(types);
         return pcnn_fail(PCNN_ERR_MEMORY, "%s: cannot allocate a graph node", op->name);
     }
     node->op = op;
     node->in = (pcnn_value **)(node + 1);
+    node->in_version = (uint32_t *)(node->in + n);
     node->attrs = (char *)node + head;
     node->n_in = n;
     node->n_out = op->n_out;
@@ -151,7 +202,6 @@ pcnn_record(pcnn_trace *trace, const pcnn_op *op, const void *attrs, pcnn_value 
         writes |= op->writes[o] != 0;
     node->grad = grad_enabled && requires_grad && op->gradient != NULL && !writes;
     node->effect = writes;
-    node->sequence = ++sequence;
     node->state = PCNN_NODE_PENDING;
     for (int i = 0; i < n_in && i < n; i++) {
         if (in[i] == NULL)
@@ -162,9 +212,14 @@ pcnn_record(pcnn_trace *trace, const pcnn_op *op, const void *attrs, pcnn_value 
             written |= op->writes[o] == i + 1;
         bool copy = !trace->capture && !written && in[i]->storage && in[i]->storage->exports > 0;
         node->in[i] = copy ? snapshot(in[i]) : pcnn_value_ref(in[i]);
-        if (node->in[i] == NULL)
+        if (node->in[i] == NULL) {
             status = PCNN_ERR_MEMORY;
+            break;
+        }
+        const pcnn_storage *memory = node->in[i]->storage;
+        node->in_version[i] = memory ? memory->version : node->in[i]->version;
     }
+    node->sequence = ++sequence; /* after its inputs' */
     for (int o = 0; o < op->n_out && status == PCNN_OK; o++) {
         pcnn_value *value = pcnn_value_new(&node->out_type[o]);
         if (value == NULL) {
@@ -181,8 +236,10 @@ pcnn_record(pcnn_trace *trace, const pcnn_op *op, const void *attrs, pcnn_value 
     }
     if (status != PCNN_OK) {
         node->refs++;
-        for (int o = 0; o < op->n_out; o++)
+        for (int o = 0; o < op->n_out; o++) {
             pcnn_value_unref(node->out[o]);
+            out[o] = NULL;
+        }
         pcnn_node_unref(node);
         return status;
     }

@@ -52,6 +52,7 @@ run(const pcnn_site *site)
     const pcnn_type *type = &site->out[0].type;
     const double *hyper = site->in[HYPER].data;
     double rate = hyper[0], beta1 = hyper[1], beta2 = hyper[2], step = hyper[5];
+    PCNN_TRY(pcnn_check_hyper(site, HYPER));
     if (!(step >= 1))
         return pcnn_fail(PCNN_ERR_VALUE, "adam_: step must be 1 or more, got %g", step);
     job j = {pcnn_kernels_for(type->dtype),

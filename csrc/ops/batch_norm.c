@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "core/parallel.h"
+#include "ops/elementwise.h"
 #include "ops/norm.h"
 
 /* ---- forward: in x, gamma, beta; out y, mean, var; coefficients mean, scale, shift ---- */
@@ -113,6 +114,19 @@ static const pcnn_impl impls[] = {
     {.name = NULL},
 };
 
+/* `relu_input` is set by the plan's fuse pass: x was made by relu, whose gradient follows. */
+typedef struct {
+    pcnn_norm_attrs norm;
+    int64_t relu_input;
+} batch_norm_grad_attrs;
+
+static const pcnn_attr grad_attr_list[] = {
+    PCNN_ATTR(pcnn_norm_attrs, axis, PCNN_ATTR_INT, "1"),
+    PCNN_ATTR(pcnn_norm_attrs, eps, PCNN_ATTR_REAL, "0.001"),
+    PCNN_ATTR(batch_norm_grad_attrs, relu_input, PCNN_ATTR_BOOL, "False"),
+    {NULL, 0, 0, NULL, NULL},
+};
+
 static pcnn_status
 gradient(pcnn_grad *grad)
 {
@@ -127,8 +141,9 @@ gradient(pcnn_grad *grad)
     if (!grad->dout[0])
         PCNN_TRY(PCNN_EMIT(grad, &zero, sub, NULL, x, x));
     pcnn_value *dy = zero ? zero : grad->dout[0];
-    pcnn_status status = PCNN_EMIT(grad, results, batch_norm_grad, grad->attrs, dy, x, mean, var,
-                                   gamma, grad->dout[1], grad->dout[2]);
+    batch_norm_grad_attrs back = {*(const pcnn_norm_attrs *)grad->attrs, 0};
+    pcnn_status status = PCNN_EMIT(grad, results, batch_norm_grad, &back, dy, x, mean, var, gamma,
+                                   grad->dout[1], grad->dout[2]);
     if (zero)
         pcnn_value_release(zero);
     if (status != PCNN_OK)
@@ -205,6 +220,13 @@ grad_finish(const void *context, int64_t c)
     pcnn_norm_put_coefficients(job, c, 4, coef);
 }
 
+static bool
+masks(const pcnn_site *site)
+{
+    const batch_norm_grad_attrs *a = site->attrs;
+    return a->relu_input != 0;
+}
+
 static void
 grad_apply(const void *context, int64_t k, int64_t c)
 {
@@ -220,6 +242,8 @@ grad_apply(const void *context, int64_t k, int64_t c)
         job->kernels->batch_norm_column_grad_apply(dy, x, dx, chunk.n, view->C, coef);
     else
         job->kernels->batch_norm_row_grad_apply(dy, x, dx, chunk.n, chunk.lanes, view->C, coef);
+    if (masks(site))
+        pcnn_mask_by_relu(job->kernels, dx, x, view->columns ? chunk.n * view->C : chunk.n);
 }
 
 static pcnn_status
@@ -254,15 +278,19 @@ run_grad_reference(const pcnn_site *site)
 {
     pcnn_norm_job job = pcnn_norm_make_job(site);
     pcnn_parallel(job.view.C, 1, job.bytes, grad_reference_task, &job);
+    if (masks(site))
+        pcnn_mask_by_relu(job.kernels, site->out[0].data, site->in[1].data,
+                          pcnn_type_size(&site->in[1].type));
     return PCNN_OK;
 }
 
-/* A channel's sums are made before its first element is overwritten: dx may lie on dy or x. */
+/* A channel's sums are made before its first element is overwritten: dx may lie on dy. Not on x,
+ * which the mask still reads. */
 static const pcnn_impl grad_impls[] = {
-    {"n16", 3, 1, 3, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_grad},
-    {"rows", 0, 0, 3, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_grad},
-    {"columns", 0, 0, 3, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_grad},
-    {"reference", 0, 0, 3, NULL, NULL, run_grad_reference},
+    {"n16", 3, 1, 1, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_grad},
+    {"rows", 0, 0, 1, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_grad},
+    {"columns", 0, 0, 1, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_grad},
+    {"reference", 0, 0, 1, NULL, NULL, run_grad_reference},
     {.name = NULL},
 };
 
@@ -279,8 +307,8 @@ const pcnn_op pcnn_op_batch_norm_grad = {
                {"dvar", true}},
     .n_out = 3,
     .out_names = {"dx", "dgamma", "dbeta"},
-    .attrs = pcnn_norm_attr_list,
-    .attrs_size = sizeof(pcnn_norm_attrs),
+    .attrs = grad_attr_list,
+    .attrs_size = sizeof(batch_norm_grad_attrs),
     .flags = PCNN_OP_INTERNAL,
     .infer = infer_grad,
     .impls = grad_impls,

@@ -11,6 +11,7 @@
 #include "isa/kernels.h"
 #include "ops/activation.h"
 #include "ops/conv2d.h"
+#include "ops/winograd.h"
 
 /* Sizes that stay far from overflow in sums and products of two. */
 static const int64_t largest = INT32_MAX;
@@ -191,6 +192,30 @@ run_n16(const pcnn_site *site)
     return PCNN_OK;
 }
 
+static const char *
+refuse_winograd(const pcnn_site *site)
+{
+    const pcnn_conv2d_geometry g = geometry_of(site);
+    return pcnn_winograd_forward_refuse(site->in[0].type.dtype, &g, site->in[0].type.shape[0]);
+}
+
+static int64_t
+workspace_winograd(const pcnn_site *site)
+{
+    const pcnn_conv2d_geometry g = geometry_of(site);
+    return pcnn_winograd_bytes(site->in[0].type.dtype, &g, site->in[0].type.shape[0]);
+}
+
+static pcnn_status
+run_winograd(const pcnn_site *site)
+{
+    const pcnn_conv2d_geometry g = geometry_of(site);
+    const pcnn_tensor *x = &site->in[0];
+    pcnn_winograd_run(x->type.dtype, &g, x->type.shape[0], x->data, site->in[1].data,
+                      site->n_in > 2 ? site->in[2].data : NULL, site->out[0].data, site->work);
+    return PCNN_OK;
+}
+
 static void
 reference_images(void *context, int64_t begin, int64_t end, int worker)
 {
@@ -229,6 +254,12 @@ static const pcnn_attr attrs[] = {
 };
 
 static const pcnn_impl impls[] = {
+    {.name = "winograd",
+     .n16_in = 1,
+     .n16_out = 1,
+     .refuse = refuse_winograd,
+     .workspace = workspace_winograd,
+     .run = run_winograd},
     {.name = "n16", .n16_in = 1, .n16_out = 1, .workspace = workspace_n16, .run = run_n16},
     {.name = "im2col",
      .refuse = pcnn_conv2d_im2col_refuse,

@@ -10,6 +10,7 @@
 #include "core/parallel.h"
 #include "isa/kernels.h"
 #include "ops/conv2d.h"
+#include "ops/winograd.h"
 
 static pcnn_conv2d_geometry
 forward_of(const pcnn_site *site)
@@ -159,6 +160,11 @@ static const pcnn_attr attrs[] = {
 };
 
 static const pcnn_impl impls[] = {
+    {.name = "winograd",
+     .n16_in = 1 | 2,
+     .refuse = pcnn_winograd_dw_refuse,
+     .workspace = pcnn_winograd_dw_workspace,
+     .run = pcnn_winograd_dw},
     {.name = "n16", .n16_in = 1 | 2, .workspace = workspace_n16, .run = run_n16},
     {.name = "im2col",
      .refuse = pcnn_conv2d_dw_im2col_refuse,

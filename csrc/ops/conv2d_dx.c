@@ -12,6 +12,7 @@
 #include "isa/kernels.h"
 #include "ops/activation.h"
 #include "ops/conv2d.h"
+#include "ops/winograd.h"
 
 /* The geometry of the forward pass that this is the gradient of. */
 static pcnn_conv2d_geometry
@@ -124,6 +125,30 @@ run_n16(const pcnn_site *site)
     return PCNN_OK;
 }
 
+static const char *
+refuse_winograd(const pcnn_site *site)
+{
+    const pcnn_conv2d_geometry f = forward_of(site);
+    return pcnn_winograd_refuse(site->in[0].type.dtype, &f, site->in[0].type.shape[0], f.OC, 32);
+}
+
+static int64_t
+workspace_winograd(const pcnn_site *site)
+{
+    const pcnn_conv2d_geometry f = forward_of(site);
+    return pcnn_winograd_dx_bytes(site->in[0].type.dtype, &f, site->in[0].type.shape[0]);
+}
+
+static pcnn_status
+run_winograd(const pcnn_site *site)
+{
+    const pcnn_conv2d_geometry f = forward_of(site);
+    const pcnn_tensor *dy = &site->in[0];
+    pcnn_winograd_dx_run(dy->type.dtype, &f, dy->type.shape[0], dy->data, site->in[1].data,
+                         site->out[0].data, site->work);
+    return PCNN_OK;
+}
+
 static void
 reference_images(void *context, int64_t begin, int64_t end, int worker)
 {
@@ -156,6 +181,12 @@ static const pcnn_attr attrs[] = {
 };
 
 static const pcnn_impl impls[] = {
+    {.name = "winograd",
+     .n16_in = 1,
+     .n16_out = 1,
+     .refuse = refuse_winograd,
+     .workspace = workspace_winograd,
+     .run = run_winograd},
     {.name = "n16", .n16_in = 1, .n16_out = 1, .workspace = workspace_n16, .run = run_n16},
     {.name = "im2col",
      .refuse = pcnn_conv2d_dx_im2col_refuse,

@@ -28,6 +28,14 @@ const char *pcnn_elementwise_refuse_n16(const pcnn_site *site);
 /* The shape that inputs 0 .. n_in-1 broadcast to, as NumPy does; fails naming the shapes. */
 pcnn_status pcnn_broadcast_shape(const pcnn_call *call, pcnn_type *out);
 
+/* dx = x > 0 ? dx : 0 for n neighbouring elements: relu's gradient where x is what relu made. For
+ * ops that fuse it, on the memory they have just written. */
+static inline void
+pcnn_mask_by_relu(const pcnn_kernels *kernels, void *dx, const void *x, int64_t n)
+{
+    kernels->relu_backward((const void *const[]){dx, x}, (const int64_t[]){1, 1}, dx, n, 0);
+}
+
 /* infer of an op whose output is as its inputs, which are all floats of one type. */
 pcnn_status pcnn_infer_same(const pcnn_call *call, pcnn_type *out);
 

@@ -6,6 +6,7 @@
  * Not handled: dilation, ceil mode (pad at the bottom and right instead). */
 #include "core/parallel.h"
 #include "isa/kernels.h"
+#include "ops/elementwise.h"
 #include "ops/pool2d.h"
 
 static const pcnn_attr attrs[] = {
@@ -24,6 +25,8 @@ typedef struct {
     const char *dy, *x, *y;
     char *dx, *result;
     int64_t x_bytes, y_bytes; /* of one map */
+    const pcnn_kernels *mask; /* the gradient is masked by relu while it is warm, or NULL */
+    int64_t x_size;           /* elements of one map of x */
 } job;
 
 /* ---- forward ---- */
@@ -112,12 +115,25 @@ static const pcnn_impl impls[] = {
     {.name = NULL},
 };
 
+/* `relu_input` is set by the plan's fuse pass: x was made by relu, whose gradient follows. */
+typedef struct {
+    pcnn_window2d window;
+    int64_t relu_input;
+} max_pool2d_grad_attrs;
+
+static const pcnn_attr grad_attrs[] = {
+    PCNN_WINDOW2D_ATTRS(0),
+    PCNN_ATTR(max_pool2d_grad_attrs, relu_input, PCNN_ATTR_BOOL, "False"),
+    {NULL, 0, 0, NULL, NULL},
+};
+
 static pcnn_status
 gradient(pcnn_grad *grad)
 {
     if (!grad->wanted[0])
         return PCNN_OK;
-    return PCNN_EMIT(grad, &grad->din[0], max_pool2d_grad, grad->attrs, grad->dout[0], grad->in[0],
+    max_pool2d_grad_attrs back = {*(const pcnn_window2d *)grad->attrs, 0};
+    return PCNN_EMIT(grad, &grad->din[0], max_pool2d_grad, &back, grad->dout[0], grad->in[0],
                      grad->out[0]);
 }
 
@@ -159,6 +175,9 @@ gradient_task(void *context, int64_t begin, int64_t end, int worker)
     const job *job = context;
     job->gradient(&job->geometry, job->dy + begin * job->y_bytes, job->x + begin * job->x_bytes,
                   job->y + begin * job->y_bytes, job->dx + begin * job->x_bytes, end - begin);
+    if (job->mask)
+        pcnn_mask_by_relu(job->mask, job->dx + begin * job->x_bytes, job->x + begin * job->x_bytes,
+                          (end - begin) * job->x_size);
 }
 
 static pcnn_status
@@ -166,7 +185,11 @@ run_gradient(const pcnn_site *site, gradient_kernel kernel)
 {
     job job = {
         .gradient = kernel, .dy = site->in[0].data, .y = site->in[2].data, .dx = site->out[0].data};
-    fill_job(&job, site->attrs, &site->in[1], &site->in[2]);
+    const max_pool2d_grad_attrs *a = site->attrs;
+    fill_job(&job, &a->window, &site->in[1], &site->in[2]);
+    if (a->relu_input)
+        job.mask = kernels(site);
+    job.x_size = job.x_bytes / (int64_t)pcnn_dtype_size(site->in[1].type.dtype);
     int64_t maps = pcnn_pool2d_maps(&site->in[1]);
     pcnn_parallel(maps, 1, 2.0 * cost_of(&job, maps), gradient_task, &job);
     return PCNN_OK;
@@ -208,8 +231,8 @@ const pcnn_op pcnn_op_max_pool2d_grad = {
     .params = {{"dy", false}, {"x", false}, {"y", false}},
     .n_out = 1,
     .out_names = {"dx"},
-    .attrs = attrs,
-    .attrs_size = sizeof(pcnn_window2d),
+    .attrs = grad_attrs,
+    .attrs_size = sizeof(max_pool2d_grad_attrs),
     .flags = PCNN_OP_INTERNAL,
     .infer = infer_grad,
     .impls = grad_impls,

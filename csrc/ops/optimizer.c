@@ -1,6 +1,7 @@
 /* Checks that the optimiser steps share; and assign_, the plainest of all effects. */
 #include "ops/optimizer.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/parallel.h"
@@ -26,6 +27,17 @@ pcnn_infer_step(const pcnn_call *call, int last_state, int hyper, int64_t number
         return pcnn_fail(PCNN_ERR_TYPE, "%s: hyper must be float64, got %s", call->op->name,
                          pcnn_dtype_name(call->in[hyper].dtype));
     return pcnn_expect_shape1(call, hyper, numbers, "learning rate first");
+}
+
+pcnn_status
+pcnn_check_hyper(const pcnn_site *site, int hyper)
+{
+    const double *numbers = site->in[hyper].data;
+    for (int64_t i = 0; i < site->in[hyper].type.shape[0]; i++)
+        if (!isfinite(numbers[i]))
+            return pcnn_fail(PCNN_ERR_VALUE, "%s: hyper[%lld] must be a finite number, got %g",
+                             site->op->name, (long long)i, numbers[i]);
+    return PCNN_OK;
 }
 
 void

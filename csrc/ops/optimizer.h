@@ -22,6 +22,9 @@ extern const char *const pcnn_style_choices[];
  * and that input `hyper` is float64 of shape [numbers]. */
 pcnn_status pcnn_infer_step(const pcnn_call *call, int last_state, int hyper, int64_t numbers);
 
+/* At a run: refuses NaN and infinite numbers, before anything is written. */
+pcnn_status pcnn_check_hyper(const pcnn_site *site, int hyper);
+
 /* Brings what an effect overwrites to where its output lies; usually it is there already. */
 void pcnn_take_over(const pcnn_tensor *from, const pcnn_tensor *to);
 

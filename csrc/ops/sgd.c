@@ -55,6 +55,7 @@ run(const pcnn_site *site)
     const pcnn_type *type = &site->out[0].type;
     const double *hyper = site->in[HYPER].data;
     bool velocity = pcnn_type_present(&site->in[VELOCITY].type);
+    PCNN_TRY(pcnn_check_hyper(site, HYPER));
     if (hyper[1] != 0 && !velocity)
         return pcnn_fail(PCNN_ERR_VALUE, "sgd_: momentum %g needs a velocity, got None", hyper[1]);
     pcnn_take_over(&site->in[PARAM], &site->out[0]);

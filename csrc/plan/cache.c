@@ -100,6 +100,12 @@ pcnn_cache_clear(void)
         drop(oldest);
 }
 
+const pcnn_plan *
+pcnn_cache_newest(void)
+{
+    return newest;
+}
+
 int64_t
 pcnn_cache_plans(void)
 {

@@ -1,9 +1,10 @@
-/* Pass: fuse an activation into the op that makes its input.
+/* Pass: fuse what follows an op into it, where the op can do it while its result is warm. The
+ * formula and its order of operations stay the same, so the bits do too.
  *
- * An op that can apply an activation to its result while it is warm says so by an attribute
- * `activation` whose choices are names of ops. Where the plain result is read by the activation
- * alone, the activation moves in. The formula and its order of operations stay the same, so the
- * bits do too. */
+ * - An op with an attribute `activation`, whose choices are names of ops, takes over the activation
+ *   that is the only reader of its result (convolution, dense).
+ * - A gradient op with an attribute `relu_input` takes over relu's gradient, where its own input x
+ *   is what that relu made: dx = x > 0 ? dx : 0 (pooling, batch normalisation). */
 #include "plan/plan.h"
 
 #include <stdlib.h>
@@ -23,6 +24,53 @@ activation_of(pcnn_pnode *node, const char *name, int64_t *choice)
     return NULL;
 }
 
+/* The node that made value v, where v has one reader and nobody sees it; else NULL. */
+static pcnn_pnode *
+sole_producer(pcnn_program *program, const int32_t *readers, int32_t v)
+{
+    const pcnn_pvalue *value = &program->values[v];
+    if (value->producer < 0 || value->output >= 0 || value->external >= 0 || readers[v] != 1)
+        return NULL;
+    pcnn_pnode *producer = &program->nodes[value->producer];
+    return producer->out[0] == v ? producer : NULL;
+}
+
+/* `producer` now makes what `node` made of its result. */
+static void
+take_over(pcnn_program *program, pcnn_pnode *producer, pcnn_pnode *node)
+{
+    producer->out[0] = node->out[0];
+    program->values[node->out[0]].producer = (int32_t)(producer - program->nodes);
+    node->dead = true;
+}
+
+static void
+fuse_activation(pcnn_program *program, const int32_t *readers, pcnn_pnode *node)
+{
+    if (node->n_in != 1 || node->n_out != 1)
+        return;
+    pcnn_pnode *producer = sole_producer(program, readers, node->in[0]);
+    int64_t choice,
+        *activation = producer ? activation_of(producer, node->op->name, &choice) : NULL;
+    if (activation == NULL || *activation != 0)
+        return;
+    *activation = choice;
+    take_over(program, producer, node);
+}
+
+static void
+fuse_relu_gradient(pcnn_program *program, const int32_t *readers, pcnn_pnode *node)
+{
+    if (node->op != &pcnn_op_relu_grad)
+        return;
+    pcnn_pnode *producer = sole_producer(program, readers, node->in[0]);
+    const pcnn_attr *attr = producer ? pcnn_op_attr(producer->op, "relu_input") : NULL;
+    if (attr == NULL || producer->in[1] != node->in[1])
+        return;
+    *(int64_t *)((char *)producer->attrs + attr->offset) = 1;
+    take_over(program, producer, node);
+}
+
 pcnn_status
 pcnn_pass_fuse(pcnn_program *program)
 {
@@ -35,23 +83,11 @@ pcnn_pass_fuse(pcnn_program *program)
             if (node->in[i] >= 0)
                 readers[node->in[i]]++;
     }
-    for (int32_t n = 0; n < program->n_nodes; n++) {
-        pcnn_pnode *node = &program->nodes[n];
-        if (node->dead || node->n_in != 1 || node->n_out != 1)
-            continue;
-        int32_t x = node->in[0];
-        const pcnn_pvalue *value = &program->values[x];
-        if (value->producer < 0 || value->output >= 0 || value->external >= 0 || readers[x] != 1)
-            continue;
-        pcnn_pnode *producer = &program->nodes[value->producer];
-        int64_t choice, *activation = activation_of(producer, node->op->name, &choice);
-        if (activation == NULL || *activation != 0 || producer->out[0] != x)
-            continue;
-        *activation = choice;
-        producer->out[0] = node->out[0];
-        program->values[node->out[0]].producer = value->producer;
-        node->dead = true;
-    }
+    for (int32_t n = 0; n < program->n_nodes; n++)
+        if (!program->nodes[n].dead) {
+            fuse_activation(program, readers, &program->nodes[n]);
+            fuse_relu_gradient(program, readers, &program->nodes[n]);
+        }
     free(readers);
     return PCNN_OK;
 }

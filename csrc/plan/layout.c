@@ -152,7 +152,7 @@ choose(const pcnn_program *program, int32_t n, trial *t, pcnn_tensor *scratch,
 
 /* The id of value `v` in `layout`, with a reorder appended to `result` where it is not there. */
 static int32_t
-in_layout(pcnn_program *result, int32_t v, pcnn_layout layout)
+in_layout(pcnn_program *result, int32_t v, pcnn_layout layout, int32_t origin)
 {
     if (result->values[v].layout == layout)
         return v;
@@ -176,6 +176,7 @@ in_layout(pcnn_program *result, int32_t v, pcnn_layout layout)
     for (const pcnn_impl *impl = op->impls; impl->name; impl++)
         if ((impl->n16_out & 1) == (uint32_t)flag && (impl->n16_in & 1) == (uint32_t)!flag)
             result->nodes[n].impl = impl;
+    result->nodes[n].origin = origin;
     return copy;
 }
 
@@ -205,7 +206,7 @@ pcnn_pass_layout(pcnn_program *program)
         status = choose(program, n, &t, memory + widest, &impl);
         for (int32_t i = 0; i < node->n_in && status == PCNN_OK; i++)
             if (node->in[i] >= 0 &&
-                (node->in[i] = in_layout(&result, node->in[i], t.in[i].layout)) < 0)
+                (node->in[i] = in_layout(&result, node->in[i], t.in[i].layout, n)) < 0)
                 status = PCNN_ERR_MEMORY;
         for (int32_t o = 0; o < node->n_out && status == PCNN_OK; o++)
             result.values[node->out[o]].layout = t.out[o].layout;
@@ -218,6 +219,7 @@ pcnn_pass_layout(pcnn_program *program)
         }
         result.nodes[moved].impl = impl;
         result.nodes[moved].label = node->label;
+        result.nodes[moved].origin = n;
         if (impl->workspace)
             result.nodes[moved].work_bytes = impl->workspace(&t.site);
         /* What the user sees is plain: an output made in N16 is delivered through a reorder. */
@@ -226,7 +228,7 @@ pcnn_pass_layout(pcnn_program *program)
             if (output < 0 || result.values[v].layout == PCNN_PLAIN)
                 continue;
             result.values[v].output = -1;
-            int32_t plain = in_layout(&result, v, PCNN_PLAIN);
+            int32_t plain = in_layout(&result, v, PCNN_PLAIN, n);
             if (plain < 0)
                 status = PCNN_ERR_MEMORY;
             else

@@ -31,6 +31,7 @@ typedef struct {
     const char *label;  /* what fuse made of it, for the profile */
     int64_t work_bytes, work_offset;
     bool effect, dead;
+    int32_t origin;     /* which node of the segment it came from */
     double ns;          /* time spent, while profiling */
     int64_t runs;
 } pcnn_pnode;
@@ -80,8 +81,10 @@ pcnn_status pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes);
 pcnn_status pcnn_plan_make(pcnn_program *program, pcnn_plan **result);
 void pcnn_plan_unref(pcnn_plan *plan);
 
-/* Runs all steps. The caller holds the run lock (core/parallel.h) and no interpreter lock. */
-pcnn_status pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs);
+/* Runs all steps. The caller holds the run lock (core/parallel.h) and no interpreter lock. Where a
+ * step fails, all that was recorded before node *failed (of the segment) is done. */
+pcnn_status pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs,
+                          int32_t *failed);
 
 int64_t pcnn_arena_bytes(void);
 int64_t pcnn_arena_guard_errors(void);

@@ -100,7 +100,7 @@ pcnn_program_node(pcnn_program *program, const pcnn_op *op, const void *attrs, c
     memcpy(node.in, in, (size_t)n_in * sizeof *node.in);
     if (op->attrs_size)
         memcpy(node.attrs, attrs, op->attrs_size);
-    int32_t id = program->n_nodes++;
+    int32_t id = node.origin = program->n_nodes++;
     for (int o = 0; o < op->n_out; o++) {
         node.out[o] = out[o];
         program->values[out[o]].producer = id;

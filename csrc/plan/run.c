@@ -15,7 +15,7 @@
 enum { ARENA_ALIGN = 1 << 21, GUARD = 64 };
 
 static char *arena;
-static int64_t arena_size;
+static _Atomic int64_t arena_size; /* other threads ask for it */
 static int64_t guard_errors;
 
 static pcnn_status
@@ -196,8 +196,9 @@ check_step(const pcnn_plan *plan, const pcnn_pnode *node)
 }
 
 pcnn_status
-pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs)
+pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs, int32_t *failed)
 {
+    *failed = 0;
     bool poison = pcnn_storage_poison(), profile = pcnn_plan_options.profile;
     PCNN_TRY(need_arena(plan->arena_bytes));
     fill_addresses(plan, externals, outputs);
@@ -215,6 +216,7 @@ pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs)
         if (poison)
             poison_step(plan, node);
         double start = profile ? now_ns() : 0;
+        *failed = node->origin;
         PCNN_TRY(node->impl->run(&site));
         if (profile) {
             node->ns += now_ns() - start;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/options.h"
 #include "plan/cache.h"
 
 static pcnn_status
@@ -59,14 +60,16 @@ hash_of(const unsigned char *bytes, size_t n)
     return hash;
 }
 
-/* ---- externals ---- */
+/* ---- ids ----
+ *
+ * Values made by the nodes are 0, 1, ...; externals -2, -3, ...; absent -1. Externals are told
+ * apart by their memory: two values on the same memory (a tensor and its detach()) are one, and
+ * after an effect on it what is read there is the effect's output. So no pass can move a read across
+ * a write without seeing it. */
 
-/* Ids: values made by the nodes are 0, 1, ...; externals -2, -3, ...; absent -1. */
 static int32_t
-external_id(pcnn_segment *s, pcnn_value *value)
+add_external(pcnn_segment *s, pcnn_value *value)
 {
-    if (value->slot <= -2)
-        return value->slot;
     if (s->n_externals == s->cap_externals) {
         int32_t capacity = s->cap_externals ? 2 * s->cap_externals : 32;
         pcnn_value **externals = realloc(s->externals, (size_t)capacity * sizeof(pcnn_value *));
@@ -78,16 +81,66 @@ external_id(pcnn_segment *s, pcnn_value *value)
         s->cap_externals = capacity;
     }
     s->externals[s->n_externals++] = pcnn_value_ref(value);
-    return value->slot = -1 - s->n_externals;
+    return -1 - s->n_externals;
 }
 
-static int32_t
-external_of_storage(const pcnn_segment *s, const pcnn_storage *storage)
+/* In a storage's scratch 0 means "none", so ids from 0 on are stored one higher. */
+static void
+set_holder(pcnn_storage *memory, int32_t id)
 {
-    for (int32_t e = 0; e < s->n_externals; e++)
-        if (s->externals[e]->storage == storage)
-            return e;
-    return -1;
+    memory->holder = id >= 0 ? id + 1 : id;
+}
+
+/* The id of a value that no node of the segment made; -1: failed. */
+static int32_t
+external_id(pcnn_segment *s, pcnn_value *value)
+{
+    pcnn_storage *memory = value->storage;
+    if (memory == NULL && value->placeholder < 0) {
+        (void)pcnn_fail(PCNN_ERR_RUNTIME, "plan: an input has neither numbers nor a source");
+        return -1;
+    }
+    bool known = memory != NULL && memory->external > 0;
+    if (known && pcnn_type_equal(&s->externals[memory->external - 1]->type, &value->type))
+        return memory->holder > 0 ? memory->holder - 1 : memory->holder;
+    if (value->slot <= -2)
+        return value->slot;
+    int32_t id = add_external(s, value);
+    if (id == -1)
+        return -1;
+    if (memory != NULL && !known) {
+        memory->external = s->n_externals;
+        set_holder(memory, id);
+    }
+    else {
+        value->slot = id;
+    }
+    return id;
+}
+
+/* The memory that output o of an effect overwrites; NULL: none, the output is a value like others. */
+static pcnn_storage *
+overwritten(const pcnn_node *node, int o)
+{
+    int i = node->op->writes[o] - 1;
+    if (i < 0 || node->in[i] == NULL)
+        return NULL;
+    return node->in[i]->storage ? node->in[i]->storage : node->in[i]->target;
+}
+
+static pcnn_status
+put_id(pcnn_segment *s, int32_t id)
+{
+    if (s->n_ids == s->cap_ids) {
+        int64_t capacity = s->cap_ids ? 2 * s->cap_ids : 256;
+        int32_t *ids = realloc(s->ids, (size_t)capacity * sizeof *ids);
+        if (ids == NULL)
+            return no_memory();
+        s->ids = ids;
+        s->cap_ids = capacity;
+    }
+    s->ids[s->n_ids++] = id;
+    return put_int(s, id);
 }
 
 /* ---- the walk ---- */
@@ -103,7 +156,7 @@ is_kept(const pcnn_node *node, int o, const unsigned char *kept, int32_t id)
 }
 
 static pcnn_status
-number_values(pcnn_segment *s, unsigned char **kept)
+number_values(pcnn_segment *s, int32_t n_wanted, unsigned char **kept)
 {
     int32_t id = 0;
     for (int32_t n = 0; n < s->n_nodes; n++)
@@ -112,7 +165,7 @@ number_values(pcnn_segment *s, unsigned char **kept)
                 s->nodes[n]->out[o]->slot = id;
     s->n_values = id;
     *kept = calloc((size_t)id + 1, 1);
-    s->outputs = calloc((size_t)id + 1, sizeof *s->outputs);
+    s->outputs = calloc((size_t)(id > n_wanted ? id : n_wanted) + 1, sizeof *s->outputs);
     if (*kept == NULL || s->outputs == NULL)
         return no_memory();
     /* What a gradient that may still be asked for reads is kept. */
@@ -129,15 +182,32 @@ number_values(pcnn_segment *s, unsigned char **kept)
     return PCNN_OK;
 }
 
+static void
+clear_scratch(pcnn_segment *s)
+{
+    for (int32_t n = 0; n < s->n_nodes; n++)
+        for (int o = 0; o < s->nodes[n]->n_out; o++)
+            if (s->nodes[n]->out[o] != NULL)
+                s->nodes[n]->out[o]->slot = -1;
+    for (int32_t e = 0; e < s->n_externals; e++) {
+        pcnn_value *value = s->externals[e];
+        value->slot = -1;
+        if (value->storage != NULL)
+            value->storage->external = value->storage->holder = 0;
+    }
+}
+
+/* Uses scratch fields of values and memory, as other threads' segments do: they are clear again
+ * when it returns, with the interpreter lock held all the time. */
 static pcnn_status
 walk(pcnn_segment *s, pcnn_value *const *wanted, int32_t n_wanted, bool capture)
 {
     unsigned char *kept = NULL;
-    pcnn_status status = number_values(s, &kept);
+    pcnn_status status = number_values(s, n_wanted, &kept);
     int32_t id = 0;
     if (status == PCNN_OK)
         status = put_int(s, pcnn_plan_options.fuse | pcnn_plan_options.n16 << 1 |
-                                pcnn_plan_options.min_n16_batch << 2);
+                                pcnn_option_winograd << 2 | pcnn_plan_options.min_n16_batch << 4);
     for (int32_t n = 0; n < s->n_nodes && status == PCNN_OK; n++) {
         pcnn_node *node = s->nodes[n];
         status = put(s, &node->op, sizeof node->op);
@@ -151,17 +221,18 @@ walk(pcnn_segment *s, pcnn_value *const *wanted, int32_t n_wanted, bool capture)
             if (in != NULL) {
                 number = in->slot >= 0 ? in->slot : external_id(s, in);
                 if (number == -1) {
-                    status = PCNN_ERR_MEMORY;
+                    status = PCNN_ERR_RUNTIME;
                     break;
                 }
             }
-            status = put_int(s, number);
+            status = put_id(s, number);
         }
         for (int o = 0; o < node->n_out && status == PCNN_OK; o++, id++) {
-            const pcnn_value *value = node->out[o];
+            pcnn_storage *memory = overwritten(node, o);
             int32_t flag = 0;
-            if (value != NULL && value->target != NULL) {
-                flag = 16 + external_of_storage(s, value->target);
+            if (memory != NULL) {
+                flag = 16 + memory->external;
+                set_holder(memory, id);
             }
             else if (!capture && is_kept(node, o, kept, id)) {
                 s->outputs[s->n_outputs].node = n;
@@ -177,35 +248,27 @@ walk(pcnn_segment *s, pcnn_value *const *wanted, int32_t n_wanted, bool capture)
         s->outputs[k].out = -1;
         s->outputs[k].id = wanted[k]->slot >= 0 ? wanted[k]->slot : external_id(s, wanted[k]);
         s->n_outputs = n_wanted;
+        if (s->outputs[k].id == -1)
+            status = PCNN_ERR_RUNTIME;
     }
     for (int32_t e = 0; e < s->n_externals && status == PCNN_OK; e++)
         status = put_type(s, &s->externals[e]->type);
     s->hash = status == PCNN_OK ? hash_of(s->key, s->key_bytes) : 0;
+    clear_scratch(s);
     free(kept);
     return status;
 }
 
-static void
-clear_slots(pcnn_segment *s)
-{
-    for (int32_t n = 0; n < s->n_nodes; n++)
-        for (int o = 0; o < s->nodes[n]->n_out; o++)
-            if (s->nodes[n]->out[o] != NULL)
-                s->nodes[n]->out[o]->slot = -1;
-    for (int32_t e = 0; e < s->n_externals; e++)
-        s->externals[e]->slot = -1;
-}
-
 static pcnn_status
-list_nodes(pcnn_segment *s, pcnn_trace *trace)
+list_nodes(pcnn_segment *s, pcnn_trace *trace, int64_t count)
 {
     memset(s, 0, sizeof *s);
-    if (trace->nodes == 0)
+    if (count <= 0)
         return PCNN_OK;
-    s->nodes = malloc((size_t)trace->nodes * sizeof(pcnn_node *));
+    s->nodes = malloc((size_t)count * sizeof(pcnn_node *));
     if (s->nodes == NULL)
         return no_memory();
-    for (pcnn_node *node = trace->first; node; node = node->next) {
+    for (pcnn_node *node = trace->first; node && s->n_nodes < count; node = node->next) {
         node->refs++;
         s->nodes[s->n_nodes++] = node;
     }
@@ -213,20 +276,25 @@ list_nodes(pcnn_segment *s, pcnn_trace *trace)
 }
 
 pcnn_status
-pcnn_segment_take(pcnn_segment *s, pcnn_trace *trace)
+pcnn_segment_take(pcnn_segment *s, pcnn_trace *trace, int64_t count)
 {
-    PCNN_TRY(list_nodes(s, trace));
-    for (int32_t n = 0; n < s->n_nodes; n++)
+    PCNN_TRY(list_nodes(s, trace, count));
+    for (int32_t n = 0; n < s->n_nodes; n++) {
         s->nodes[n]->state = PCNN_NODE_RUNNING;
+        pcnn_node_leave(s->nodes[n]);
+    }
     return walk(s, NULL, 0, false);
 }
 
 pcnn_status
 pcnn_segment_capture(pcnn_segment *s, pcnn_trace *trace, pcnn_value *const *wanted, int32_t n)
 {
-    PCNN_TRY(list_nodes(s, trace));
-    pcnn_status status = walk(s, wanted, n, true);
-    return status;
+    PCNN_TRY(list_nodes(s, trace, trace->nodes));
+    for (int32_t k = 0; k < n; k++)
+        if (wanted[k]->symbolic && !pcnn_trace_owns(trace, wanted[k]))
+            return pcnn_fail(PCNN_ERR_RUNTIME, "compile: output %d belongs to another capture",
+                             (int)k);
+    return walk(s, wanted, n, true);
 }
 
 /* ---- the plan ---- */
@@ -246,6 +314,7 @@ build(pcnn_segment *s, pcnn_program *program)
         program->values[v].external = e;
     }
     program->n_externals = s->n_externals;
+    const int32_t *ids = s->ids;
     int32_t id = 0;
     for (int32_t n = 0; n < s->n_nodes; n++) {
         const pcnn_node *node = s->nodes[n];
@@ -253,15 +322,15 @@ build(pcnn_segment *s, pcnn_program *program)
         if (node->n_in > 16 && (in = malloc((size_t)node->n_in * sizeof *in)) == NULL)
             return no_memory();
         for (int i = 0; i < node->n_in; i++) {
-            in[i] = node->in[i] == NULL ? -1 : node->in[i]->slot;
+            in[i] = *ids++;
             if (in[i] <= -2)
                 in[i] = base - 2 - in[i];
         }
         for (int o = 0; o < node->n_out; o++) {
             out[o] = id++;
-            const pcnn_value *value = node->out[o];
-            if (value != NULL && value->target != NULL)
-                program->values[out[o]].external = external_of_storage(s, value->target);
+            if (overwritten(node, o) != NULL)
+                program->values[out[o]].external =
+                    program->values[in[node->op->writes[o] - 1]].external;
         }
         int32_t made = pcnn_program_node(program, node->op, node->attrs, in, node->n_in, out);
         if (in != small)
@@ -336,7 +405,7 @@ pcnn_segment_run(pcnn_segment *s)
         address[e] = s->externals[e]->storage->data;
     for (int32_t k = 0; k < s->n_outputs; k++)
         address[s->n_externals + k] = s->memory[k]->data;
-    pcnn_status status = pcnn_plan_run(s->plan, address, address + s->n_externals);
+    pcnn_status status = pcnn_plan_run(s->plan, address, address + s->n_externals, &s->failed);
     if (address != small)
         free(address);
     return status;
@@ -347,7 +416,6 @@ pcnn_segment_run(pcnn_segment *s)
 void
 pcnn_segment_clear(pcnn_segment *s)
 {
-    clear_slots(s);
     for (int32_t k = 0; s->memory && k < s->n_outputs; k++)
         pcnn_storage_unref(s->memory[k]);
     for (int32_t e = 0; e < s->n_externals; e++)
@@ -358,6 +426,7 @@ pcnn_segment_clear(pcnn_segment *s)
     free(s->nodes);
     free(s->externals);
     free(s->outputs);
+    free(s->ids);
     free(s->key);
     free(s->memory);
     memset(s, 0, sizeof *s);
@@ -366,10 +435,14 @@ pcnn_segment_clear(pcnn_segment *s)
 void
 pcnn_segment_finish(pcnn_segment *s, pcnn_status status)
 {
-    clear_slots(s);
+    /* Steps run in the order of recording: what came before the one that failed is there. */
+    int32_t done = status == PCNN_OK ? s->n_nodes : s->failed;
+    pcnn_failure *failure = status == PCNN_OK ? NULL : pcnn_failure_new(status);
     for (int32_t n = 0; n < s->n_nodes; n++)
-        pcnn_node_leave(s->nodes[n]);
-    for (int32_t k = 0; k < s->n_outputs && status == PCNN_OK; k++) {
+        pcnn_node_read(s->nodes[n]);
+    for (int32_t k = 0; k < s->n_outputs; k++) {
+        if (s->outputs[k].node >= done)
+            continue;
         pcnn_node *node = s->nodes[s->outputs[k].node];
         int o = s->outputs[k].out;
         if (node->out[o] != NULL) {
@@ -392,7 +465,12 @@ pcnn_segment_finish(pcnn_segment *s, pcnn_status status)
             value->storage = value->target;
             value->target = NULL;
         }
-        pcnn_node_finish(node, status == PCNN_OK ? PCNN_NODE_DONE : PCNN_NODE_FAILED);
+        if (n >= done && failure != NULL) {
+            failure->refs++;
+            node->failure = failure;
+        }
+        pcnn_node_finish(node, n < done ? PCNN_NODE_DONE : PCNN_NODE_FAILED);
     }
+    pcnn_failure_unref(failure);
     pcnn_segment_clear(s);
 }

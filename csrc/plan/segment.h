@@ -14,19 +14,23 @@ typedef struct {
         int32_t node, out, id;
     } *outputs; /* which node's output each output buffer is for; id: value number in the program */
     int32_t n_outputs;
+    int32_t *ids; /* of each node's inputs, in order: see segment.c */
+    int64_t n_ids, cap_ids;
     unsigned char *key;
     size_t key_bytes, key_capacity;
     uint64_t hash;
     int32_t n_values;
     pcnn_storage **memory; /* of the outputs */
     pcnn_plan *plan;
+    int32_t failed; /* after a run that failed: the nodes before this one are done */
 } pcnn_segment;
 
-/* All pending nodes of a lazy trace: they are marked as running and belong to the segment until
- * pcnn_segment_finish. Nothing pending: n_nodes 0. */
-pcnn_status pcnn_segment_take(pcnn_segment *segment, pcnn_trace *trace);
+/* The first `count` pending nodes of a lazy trace: they leave it, are marked as running and belong to
+ * the segment until pcnn_segment_finish. Nothing pending: n_nodes 0. */
+pcnn_status pcnn_segment_take(pcnn_segment *segment, pcnn_trace *trace, int64_t count);
 
-/* Of a capture: `wanted` values are the outputs (n of them, in order); nodes stay in the trace. */
+/* Of a capture: `wanted` values are the outputs (n of them, in order); nodes stay in the trace.
+ * Fails where an output belongs to another capture. */
 pcnn_status pcnn_segment_capture(pcnn_segment *segment, pcnn_trace *trace,
                                  pcnn_value *const *wanted, int32_t n);
 

@@ -57,16 +57,67 @@ pcnn_py_parse_dtype(PyObject *object, int fallback)
     return -1;
 }
 
+/* A masked array's data would be taken for good where the mask says that it is not. */
+bool
+pcnn_py_has_masked(PyObject *array)
+{
+    if (PyArray_CheckExact(array))
+        return false;
+    PyObject *mask = PyObject_GetAttrString(array, "mask");
+    PyObject *any = mask ? PyObject_CallMethod(mask, "any", NULL) : NULL;
+    bool masked = any != NULL && PyObject_IsTrue(any) > 0;
+    PyErr_Clear();
+    Py_XDECREF(mask);
+    Py_XDECREF(any);
+    return masked;
+}
+
+PyObject *
+pcnn_py_tuple(PyObject *object, const char *message)
+{
+    PyObject *tuple = pcnn_py_is_tensor(object) ? NULL : PySequence_Tuple(object);
+    if (tuple == NULL && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_TypeError)))
+        PyErr_SetString(PyExc_TypeError, message);
+    return tuple;
+}
+
+/* int64 is the widest whole number here: larger ones would turn negative. */
+static bool
+has_too_large(PyArrayObject *array)
+{
+    PyObject *largest =
+        PyArray_SIZE(array) > 0 ? PyObject_CallMethod((PyObject *)array, "max", NULL) : NULL;
+    int overflow = 0;
+    PyObject *number = largest ? PyNumber_Index(largest) : NULL;
+    if (number != NULL)
+        (void)PyLong_AsLongLongAndOverflow(number, &overflow);
+    PyErr_Clear();
+    Py_XDECREF(number);
+    Py_XDECREF(largest);
+    return overflow != 0;
+}
+
 PyArrayObject *
 pcnn_py_array(PyObject *object, const char *name)
 {
     PyArrayObject *any = (PyArrayObject *)PyArray_FROM_O(object);
     if (any == NULL)
         return NULL;
+    if (pcnn_py_has_masked((PyObject *)any)) {
+        PyErr_Format(PyExc_TypeError, "%s has masked elements; use its filled(value)", name);
+        Py_DECREF(any);
+        return NULL;
+    }
     int dtype = wider_dtype(PyArray_DESCR(any));
     if (dtype < 0) {
         PyErr_Format(PyExc_TypeError, "%s must hold numbers (float, int or bool), got dtype %S",
                      name, PyArray_DESCR(any));
+        Py_DECREF(any);
+        return NULL;
+    }
+    if (PyArray_TYPE(any) == NPY_UINT64 && has_too_large(any)) {
+        PyErr_Format(PyExc_ValueError, "%s holds numbers above 2**63 - 1, too large for int64",
+                     name);
         Py_DECREF(any);
         return NULL;
     }
@@ -151,12 +202,18 @@ pcnn_py_value_number(PyObject *number, pcnn_dtype dtype)
     }
     else {
         long long x = PyLong_AsLongLong(number);
+        bool fits = true;
         if (dtype == PCNN_I64)
             *(int64_t *)storage->data = x;
         else if (dtype == PCNN_I32)
-            *(int32_t *)storage->data = (int32_t)x;
+            fits = (*(int32_t *)storage->data = (int32_t)x) == x;
+        else if (dtype == PCNN_U8)
+            fits = (*(uint8_t *)storage->data = (uint8_t)x) == x;
         else
-            *(uint8_t *)storage->data = (uint8_t)x;
+            *(uint8_t *)storage->data = x != 0;
+        if (!fits && !PyErr_Occurred())
+            PyErr_Format(PyExc_OverflowError, "%lld is out of bounds for %s", x,
+                         pcnn_dtype_name(dtype));
     }
     if (PyErr_Occurred()) {
         pcnn_storage_unref(storage);
@@ -208,7 +265,12 @@ pcnn_py_copy_into(pcnn_value *value, PyObject *object)
         PyArrayObject *s = (PyArrayObject *)source, *t = (PyArrayObject *)target;
         bool same = PyArray_NDIM(s) == PyArray_NDIM(t) &&
                     PyArray_CompareLists(PyArray_DIMS(s), PyArray_DIMS(t), PyArray_NDIM(t));
-        if (!same) {
+        if (wider_dtype(PyArray_DESCR(s)) < 0) {
+            PyErr_Format(PyExc_TypeError,
+                         "assign: the value must hold numbers (float, int or bool), got dtype %S",
+                         PyArray_DESCR(s));
+        }
+        else if (!same) {
             PyObject *want = PyObject_GetAttrString(target, "shape");
             PyObject *got = PyObject_GetAttrString(source, "shape");
             if (want && got)

@@ -18,122 +18,13 @@ typedef struct {
     PyMethodDef method;
 } binding;
 
-/* ---- attributes ---- */
-
-static int
-parse_ints(const binding *b, const pcnn_attr *attr, PyObject *object, pcnn_ints *out)
-{
-    memset(out, 0, sizeof *out);
-    if (object == Py_None) {
-        out->n = -1;
-        return 0;
-    }
-    if (PyIndex_Check(object)) {
-        out->n = 1;
-        out->at[0] = PyNumber_AsSsize_t(object, PyExc_OverflowError);
-        return PyErr_Occurred() ? -1 : 0;
-    }
-    PyObject *items = PySequence_Fast(object, "");
-    if (items == NULL) {
-        PyErr_Format(PyExc_TypeError, "%s: %s must be an int or a sequence of ints, got %R",
-                     b->op->name, attr->name, object);
-        return -1;
-    }
-    Py_ssize_t n = PySequence_Fast_GET_SIZE(items);
-    if (n > 2 * PCNN_MAX_NDIM) {
-        PyErr_Format(PyExc_ValueError, "%s: %s has %zd numbers; at most %d are supported",
-                     b->op->name, attr->name, n, 2 * PCNN_MAX_NDIM);
-        Py_DECREF(items);
-        return -1;
-    }
-    out->n = n;
-    for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(items, i);
-        if (!PyIndex_Check(item)) {
-            PyErr_Format(PyExc_TypeError, "%s: %s must hold ints, got %R", b->op->name, attr->name,
-                         item);
-            Py_DECREF(items);
-            return -1;
-        }
-        out->at[i] = PyNumber_AsSsize_t(item, PyExc_OverflowError);
-        if (out->at[i] == -1 && PyErr_Occurred()) {
-            Py_DECREF(items);
-            return -1;
-        }
-    }
-    Py_DECREF(items);
-    return 0;
-}
-
-static int
-parse_choice(const binding *b, const pcnn_attr *attr, PyObject *object, int64_t *out)
-{
-    const char *text = PyUnicode_Check(object) ? PyUnicode_AsUTF8(object) : NULL;
-    for (int64_t c = 0; text && attr->choices[c]; c++)
-        if (strcmp(attr->choices[c], text) == 0) {
-            *out = c;
-            return 0;
-        }
-    PyObject *names = PyUnicode_FromString("");
-    for (int c = 0; names && attr->choices[c]; c++) {
-        PyObject *more = PyUnicode_FromFormat(c ? "%U, '%s'" : "%U'%s'", names, attr->choices[c]);
-        Py_SETREF(names, more);
-    }
-    if (names)
-        PyErr_Format(PyExc_ValueError, "%s: %s must be one of %U, got %R", b->op->name, attr->name,
-                     names, object);
-    Py_XDECREF(names);
-    return -1;
-}
-
-static int
-parse_attr(const binding *b, const pcnn_attr *attr, PyObject *object, void *attrs)
-{
-    char *at = (char *)attrs + attr->offset;
-    switch (attr->kind) {
-    case PCNN_ATTR_INTS: return parse_ints(b, attr, object, (pcnn_ints *)at);
-    case PCNN_ATTR_CHOICE: return parse_choice(b, attr, object, (int64_t *)at);
-    case PCNN_ATTR_DTYPE: {
-        int dtype = pcnn_py_parse_dtype(object, -1);
-        if (dtype < 0 && PyErr_Occurred())
-            return -1;
-        *(int64_t *)at = dtype;
-        return 0;
-    }
-    case PCNN_ATTR_REAL: {
-        double number = PyFloat_AsDouble(object);
-        if (number == -1 && PyErr_Occurred()) {
-            PyErr_Format(PyExc_TypeError, "%s: %s must be a number, got %R", b->op->name,
-                         attr->name, object);
-            return -1;
-        }
-        *(double *)at = number;
-        return 0;
-    }
-    case PCNN_ATTR_BOOL: {
-        int flag = PyObject_IsTrue(object);
-        *(int64_t *)at = flag;
-        return flag < 0 ? -1 : 0;
-    }
-    case PCNN_ATTR_INT: {
-        if (!PyIndex_Check(object)) {
-            PyErr_Format(PyExc_TypeError, "%s: %s must be an int, got %R", b->op->name, attr->name,
-                         object);
-            return -1;
-        }
-        *(int64_t *)at = PyNumber_AsSsize_t(object, PyExc_OverflowError);
-        return PyErr_Occurred() ? -1 : 0;
-    }
-    }
-    return 0;
-}
-
 /* ---- inputs ---- */
 
 static bool
 is_number(PyObject *object)
 {
-    return PyFloat_Check(object) || PyLong_Check(object) || PyArray_IsScalar(object, Generic);
+    return PyFloat_Check(object) || PyLong_Check(object) || PyArray_IsScalar(object, Floating) ||
+           PyArray_IsScalar(object, Integer) || PyArray_IsScalar(object, Bool);
 }
 
 /* Python numbers take the dtype of the tensors and arrays beside them; float32 on their own. */
@@ -164,9 +55,15 @@ input_value(const pcnn_op *op, int i, PyObject *object, pcnn_dtype number)
         return pcnn_value_ref(((pcnn_py_tensor *)object)->value);
     const char *name = op->params[op->n_in == PCNN_VARIADIC ? 0 : i].name;
     if (is_number(object)) {
-        if (!pcnn_is_float(number) && PyFloat_Check(object))
+        if (!pcnn_is_float(number) && (PyFloat_Check(object) || PyArray_IsScalar(object, Floating)))
             number = PCNN_F32;
-        return pcnn_py_value_number(object, number);
+        pcnn_value *value = pcnn_py_value_number(object, number);
+        if (value == NULL && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            PyErr_Clear();
+            PyErr_Format(PyExc_ValueError, "%s: %s, %R, is too large for %s", op->name, name,
+                         object, pcnn_dtype_name(number));
+        }
+        return value;
     }
     PyArrayObject *array = pcnn_py_array(object, name);
     if (array == NULL) {
@@ -193,23 +90,14 @@ input_value(const pcnn_op *op, int i, PyObject *object, pcnn_dtype number)
     return value;
 }
 
-/* Every input must be usable in this trace: computed, or pending here. */
-static int
-settle(pcnn_trace *trace, const pcnn_op *op, pcnn_value *value)
+/* NumPy sees the memory: an effect on it happens at once. */
+static bool
+seen_outside(const pcnn_op *op, pcnn_value *const *out)
 {
-    if (value->symbolic) {
-        const pcnn_trace *home = value->node ? value->node->trace : value->home;
-        if (home == trace)
-            return 0;
-        PyErr_Format(PyExc_RuntimeError,
-                     "%s: this tensor belongs to a capture and cannot be used outside of it",
-                     op->name);
-        return -1;
-    }
-    if (value->storage != NULL || (value->node != NULL && value->node->trace == trace &&
-                                   value->node->state == PCNN_NODE_PENDING))
-        return 0;
-    return pcnn_py_compute(value);
+    for (int o = 0; o < op->n_out; o++)
+        if (op->writes[o] && out[o]->target != NULL && out[o]->target->exports > 0)
+            return true;
+    return false;
 }
 
 static PyObject *
@@ -268,6 +156,20 @@ stand_in(PyObject *object)
     return tensor;
 }
 
+/* Computes a trace that has grown large. The newest op comes last and by itself: where there is no
+ * memory for it, nothing else is lost. */
+static int
+force_both(pcnn_trace *trace, pcnn_value *const *in, int n)
+{
+    int failed = 0;
+    if (trace->bytes > max_pending_bytes && trace->nodes > 1) {
+        pcnn_py_hold(in, n, 1);
+        failed = pcnn_py_force_first(trace, trace->nodes - 1) < 0;
+        pcnn_py_hold(in, n, -1);
+    }
+    return failed || pcnn_py_force(trace) < 0 ? -1 : 0;
+}
+
 static PyObject *apply_tensors(const pcnn_op *op, const void *attrs, PyObject *const *inputs,
                                int n);
 
@@ -306,7 +208,7 @@ apply_tensors(const pcnn_op *op, const void *attrs, PyObject *const *inputs, int
         if (inputs[i] == NULL || inputs[i] == Py_None)
             continue;
         in[i] = input_value(op, i, inputs[i], number);
-        if (in[i] == NULL || settle(trace, op, in[i]) < 0)
+        if (in[i] == NULL)
             goto done;
     }
     for (int o = 0; o < op->n_out; o++) {
@@ -317,22 +219,25 @@ apply_tensors(const pcnn_op *op, const void *attrs, PyObject *const *inputs, int
             goto done;
         }
     }
-    if (pcnn_record_hazard(trace, op, in, n)) {
-        if (pcnn_py_force(trace) < 0)
-            goto done;
-        for (int i = 0; i < n; i++)
-            if (in[i] != NULL && in[i]->storage == NULL && settle(trace, op, in[i]) < 0)
-                goto done;
-    }
+    if (pcnn_py_settle_inputs(trace, op, in, n) < 0)
+        goto done;
     pcnn_status status = pcnn_record(trace, op, attrs, in, n, pcnn_grad_enabled(), out);
     if (status != PCNN_OK) {
         pcnn_py_raise(status);
         goto done;
     }
+    bool at_once = !trace->capture && seen_outside(op, out);
+    pcnn_value *held[PCNN_MAX_OUT];
+    for (int o = 0; o < op->n_out; o++)
+        held[o] = pcnn_value_ref(out[o]);
+    pcnn_py_hold(held, op->n_out, 1);
     result = wrap_outputs(op, inputs, out);
+    pcnn_py_hold(held, op->n_out, -1);
+    for (int o = 0; o < op->n_out; o++)
+        pcnn_value_unref(held[o]);
     if (result != NULL && !trace->capture &&
-        (trace->nodes > MAX_PENDING_NODES || trace->bytes > max_pending_bytes) &&
-        pcnn_py_force(trace) < 0)
+        (at_once || trace->nodes > MAX_PENDING_NODES || trace->bytes > max_pending_bytes) &&
+        force_both(trace, in, n) < 0)
         Py_CLEAR(result);
 done:
     for (int i = 0; i < n; i++)
@@ -401,15 +306,21 @@ call_op(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *keyw
         PyObject *name = PyTuple_GET_ITEM(keywords, k), *object = args[n_args + k];
         int a = find_name(b->attr_names, b->n_attrs, name);
         if (a >= 0) {
-            if (parse_attr(b, &op->attrs[a], object, attrs) < 0)
+            if (pcnn_py_parse_attr(op, &op->attrs[a], object, attrs) < 0)
                 return NULL;
             given |= 1u << a;
             continue;
         }
         int i = variadic ? -1 : find_name(b->input_names, op->n_in, name);
         if (i < 0) {
-            PyErr_Format(PyExc_TypeError, "%s got an unexpected argument '%U'; signature: %s",
-                         op->name, name, b->method.ml_doc);
+            /* "conv2d($module, x, ...": only the part between the parentheses is for the user. */
+            const char *text = strstr(b->method.ml_doc, "$module") + strlen("$module, ");
+            const char *end = strstr(text, ")\n--");
+            PyObject *signature = PyUnicode_FromStringAndSize(text, end - text);
+            if (signature)
+                PyErr_Format(PyExc_TypeError, "%s got an unexpected argument '%U'; it takes (%U)",
+                             op->name, name, signature);
+            Py_XDECREF(signature);
             return NULL;
         }
         if (stack[i] != NULL) {
@@ -497,7 +408,7 @@ parse_defaults(binding *b)
         PyObject *value = attr->kind == PCNN_ATTR_CHOICE
                               ? PyUnicode_FromString(attr->initial)
                               : PyObject_CallMethod(ast, "literal_eval", "s", attr->initial);
-        failed = value == NULL || parse_attr(b, attr, value, b->defaults) < 0;
+        failed = value == NULL || pcnn_py_parse_attr(b->op, attr, value, b->defaults) < 0;
         Py_XDECREF(value);
     }
     Py_DECREF(ast);
@@ -539,11 +450,11 @@ pcnn_py_add_ops(PyObject *module)
     for (size_t k = 0; k < count && !failed; k++) {
         binding *b = &bindings[k];
         failed = bind(b, pcnn_ops[k]) < 0;
+        if (pcnn_ops[k]->flags & PCNN_OP_INTERNAL)
+            continue; /* made by gradients and passes, which keep to what it expects unchecked */
         PyObject *capsule = failed ? NULL : PyCapsule_New(b, NULL, NULL);
         PyObject *function = capsule ? PyCFunction_NewEx(&b->method, capsule, module_name) : NULL;
-        /* Internal ops are offered under a leading underscore: for tests. */
-        PyObject *name =
-            PyUnicode_FromFormat(b->op->flags & PCNN_OP_INTERNAL ? "_%s" : "%s", b->op->name);
+        PyObject *name = PyUnicode_FromString(b->op->name);
         failed = function == NULL || name == NULL ||
                  PyObject_SetAttr(pcnn_py.ops, name, function) < 0 ||
                  PyList_Append(names, name) < 0;

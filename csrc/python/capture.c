@@ -20,7 +20,7 @@ typedef struct {
     Py_ssize_t n_rebound;
 } capture_object;
 
-static _Thread_local capture_object *active;
+static _Thread_local capture_object *active; /* owned */
 
 int
 pcnn_py_capture_note(pcnn_py_tensor *tensor)
@@ -84,7 +84,11 @@ capture_enter(PyObject *object, PyObject *unused)
         return NULL;
     }
     self->entered = true;
-    active = self;
+    /* Effects rebind handles while this capture is open: another thread's must wait. */
+    PyThreadState *state = PyEval_SaveThread();
+    pcnn_capture_lock();
+    PyEval_RestoreThread(state);
+    active = (capture_object *)Py_NewRef(object);
     pcnn_trace_set_capture(self->trace);
     return Py_NewRef(object);
 }
@@ -98,6 +102,8 @@ capture_exit(PyObject *object, PyObject *args)
         active = NULL;
         pcnn_trace_set_capture(NULL);
         restore_handles(self);
+        pcnn_capture_unlock();
+        Py_DECREF(object);
     }
     Py_RETURN_NONE;
 }
@@ -111,16 +117,16 @@ capture_placeholder(PyObject *object, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO:placeholder", names, &shape, &dtype,
                                      &name))
         return NULL;
-    PyObject *items = PySequence_Fast(shape, "placeholder: shape must be a sequence of ints");
+    PyObject *items = pcnn_py_tuple(shape, "placeholder: shape must be a sequence of ints");
     if (items == NULL)
         return NULL;
-    Py_ssize_t ndim = PySequence_Fast_GET_SIZE(items);
+    Py_ssize_t ndim = PyTuple_GET_SIZE(items);
     int kind = pcnn_py_parse_dtype(dtype, PCNN_F32);
     pcnn_type type = {kind < 0 ? PCNN_F32 : (pcnn_dtype)kind, (int)ndim, {0}};
     if (ndim > PCNN_MAX_NDIM)
         PyErr_Format(PyExc_ValueError, "placeholder: at most %d dimensions", (int)PCNN_MAX_NDIM);
     for (Py_ssize_t i = 0; i < ndim && !PyErr_Occurred(); i++)
-        type.shape[i] = PyNumber_AsSsize_t(PySequence_Fast_GET_ITEM(items, i), PyExc_OverflowError);
+        type.shape[i] = PyNumber_AsSsize_t(PyTuple_GET_ITEM(items, i), PyExc_OverflowError);
     Py_DECREF(items);
     if (PyErr_Occurred())
         return NULL;
@@ -131,7 +137,7 @@ capture_placeholder(PyObject *object, PyObject *args, PyObject *kwargs)
     if (value == NULL)
         return PyErr_NoMemory();
     value->symbolic = true;
-    value->home = self->trace;
+    value->home = self->trace->number;
     value->placeholder = self->trace->placeholders++;
     PyObject *tensor = pcnn_py_tensor_wrap(value);
     if (tensor != NULL && PyList_Append(self->placeholders, tensor) < 0)
@@ -221,10 +227,10 @@ static PyObject *
 capture_compile(PyObject *object, PyObject *outputs)
 {
     capture_object *self = (capture_object *)object;
-    PyObject *items = PySequence_Fast(outputs, "compile: outputs must be a sequence of Tensors");
+    PyObject *items = pcnn_py_tuple(outputs, "compile: outputs must be a sequence of Tensors");
     if (items == NULL)
         return NULL;
-    Py_ssize_t n = PySequence_Fast_GET_SIZE(items);
+    Py_ssize_t n = PyTuple_GET_SIZE(items);
     pcnn_value **wanted = PyMem_Calloc((size_t)n + 1, sizeof *wanted);
     PyObject *result = NULL;
     if (wanted == NULL) {
@@ -233,14 +239,14 @@ capture_compile(PyObject *object, PyObject *outputs)
     }
     bool good = true;
     for (Py_ssize_t k = 0; k < n && good; k++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(items, k);
+        PyObject *item = PyTuple_GET_ITEM(items, k);
         good = pcnn_py_is_tensor(item);
         if (!good) {
             PyErr_Format(PyExc_TypeError, "compile: output %zd is a %s, not a Tensor", k,
                          Py_TYPE(item)->tp_name);
             break;
         }
-        wanted[k] = ((pcnn_py_tensor *)item)->value;
+        wanted[k] = pcnn_value_ref(((pcnn_py_tensor *)item)->value);
         good = wanted[k]->symbolic || pcnn_py_compute(wanted[k]) == 0;
     }
     if (good) {
@@ -252,9 +258,17 @@ capture_compile(PyObject *object, PyObject *outputs)
             pcnn_py_raise(status);
         pcnn_segment_clear(&segment);
     }
+    for (Py_ssize_t k = 0; k < n; k++)
+        pcnn_value_unref(wanted[k]);
     PyMem_Free(wanted);
     Py_DECREF(items);
     return result;
+}
+
+static void
+let_go(PyObject *capsule)
+{
+    pcnn_storage_unref(PyCapsule_GetPointer(capsule, NULL));
 }
 
 /* One array of a run: zero-copy where it is row-major, aligned and of the right dtype. */
@@ -265,12 +279,16 @@ plan_argument(const plan_object *self, Py_ssize_t p, PyObject *object, void **da
     PyObject *held = NULL;
     pcnn_type got;
     if (pcnn_py_is_tensor(object)) {
-        pcnn_value *value = ((pcnn_py_tensor *)object)->value;
-        if (pcnn_py_compute(value) < 0)
-            return NULL;
+        /* The tensor may come to stand for other memory while the interpreter lock is released:
+         * what is held is the memory. */
+        pcnn_value *value = pcnn_value_ref(((pcnn_py_tensor *)object)->value);
         got = value->type;
-        *data = value->storage->data;
-        held = Py_NewRef(object);
+        if (pcnn_py_compute(value) == 0 &&
+            (held = PyCapsule_New(value->storage, NULL, let_go)) != NULL)
+            *data = pcnn_storage_ref(value->storage)->data;
+        pcnn_value_unref(value);
+        if (held == NULL)
+            return NULL;
     }
     else {
         PyArrayObject *array = pcnn_py_array(object, "run");
@@ -292,6 +310,21 @@ plan_argument(const plan_object *self, Py_ssize_t p, PyObject *object, void **da
     return held;
 }
 
+/* What is pending may read memory that this run overwrites, or be about to overwrite memory that
+ * this run reads. */
+static int
+settle_memory(const plan_object *self)
+{
+    if (pcnn_py_force(pcnn_trace_lazy()) < 0)
+        return -1;
+    for (int32_t e = 0; e < self->n_externals; e++) {
+        pcnn_storage *storage = self->externals[e]->storage;
+        if (storage != NULL && storage->pending_readers > 0 && pcnn_py_force_readers(storage) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static PyObject *
 plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
 {
@@ -301,9 +334,6 @@ plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
                      n_args);
         return NULL;
     }
-    /* What is pending may read memory that this run overwrites. */
-    if (pcnn_py_force(pcnn_trace_lazy()) < 0)
-        return NULL;
     int32_t n_addresses = self->n_externals + self->n_outputs;
     PyObject *small_held[32] = {NULL}, **held = small_held;
     void *small_data[32], **data = small_data;
@@ -324,6 +354,8 @@ plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
     for (Py_ssize_t p = 0; p < n_args; p++)
         if ((held[p] = plan_argument(self, p, args[p], &data[p])) == NULL)
             goto done;
+    if (settle_memory(self) < 0)
+        goto done;
     for (int32_t e = 0; e < self->n_externals; e++) {
         const pcnn_value *value = self->externals[e];
         address[e] = value->placeholder >= 0 ? data[value->placeholder] : value->storage->data;
@@ -337,17 +369,20 @@ plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
         address[self->n_externals + k] = memory[k]->data;
     }
     pcnn_status status;
-    Py_BEGIN_ALLOW_THREADS pcnn_run_lock();
-    status = pcnn_plan_run(self->plan, address, address + self->n_externals);
+    int32_t failed;
+    PyThreadState *state = PyEval_SaveThread();
+    pcnn_run_lock();
+    status = pcnn_plan_run(self->plan, address, address + self->n_externals, &failed);
     pcnn_run_unlock();
-    Py_END_ALLOW_THREADS if (status != PCNN_OK)
-    {
+    PyEval_RestoreThread(state);
+    /* Also where it failed: some effects may have happened before. */
+    for (int32_t e = 0; e < self->n_externals; e++)
+        if (self->written[e] && self->externals[e]->storage)
+            self->externals[e]->storage->version++;
+    if (status != PCNN_OK) {
         pcnn_py_raise(status);
         goto done;
     }
-    for (int32_t e = 0; e < self->n_externals; e++)
-        if (self->written[e] && self->externals[e]->storage)
-            self->externals[e]->version = ++self->externals[e]->storage->version;
     result = PyTuple_New(self->n_outputs);
     for (int32_t k = 0; k < self->n_outputs && result; k++) {
         pcnn_value *value = pcnn_value_from_storage(&self->out_types[k], memory[k]);
@@ -393,12 +428,10 @@ shapes_of(const pcnn_program *program, const int32_t *ids, int32_t n)
     return list;
 }
 
-static PyObject *
-plan_steps(PyObject *object, void *closure)
+PyObject *
+pcnn_py_plan_steps(const pcnn_plan *plan)
 {
-    (void)closure;
-    const plan_object *self = (plan_object *)object;
-    const pcnn_program *program = &self->plan->program;
+    const pcnn_program *program = &plan->program;
     PyObject *list = PyList_New(0);
     for (int32_t n = 0; list && n < program->n_nodes; n++) {
         const pcnn_pnode *node = &program->nodes[n];
@@ -420,6 +453,13 @@ plan_steps(PyObject *object, void *closure)
         Py_XDECREF(step);
     }
     return list;
+}
+
+static PyObject *
+plan_steps(PyObject *object, void *closure)
+{
+    (void)closure;
+    return pcnn_py_plan_steps(((plan_object *)object)->plan);
 }
 
 static PyObject *

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "blas/gemm.h"
+#include "core/options.h"
 #include "core/parallel.h"
 #include "isa/kernels.h"
 #include "plan/cache.h"
@@ -26,10 +27,9 @@ core_tensor(PyObject *module, PyObject *args, PyObject *kwargs)
     int wanted = pcnn_py_parse_dtype(dtype, -1);
     if (wanted < 0 && PyErr_Occurred())
         return NULL;
-    if (pcnn_py_is_tensor(data) && (data = pcnn_py_tensor_numpy(data)) == NULL)
+    data = pcnn_py_is_tensor(data) ? pcnn_py_tensor_look(data) : Py_NewRef(data);
+    if (data == NULL)
         return NULL;
-    else if (!pcnn_py_is_tensor(data))
-        Py_INCREF(data);
     PyArrayObject *array = pcnn_py_array(data, "tensor: data");
     /* Python floats make float32, the dtype to work in; arrays keep theirs. */
     if (array && wanted < 0 && !PyArray_Check(data) && !PyArray_IsScalar(data, Generic) &&
@@ -61,6 +61,11 @@ core_from_numpy(PyObject *module, PyObject *object)
                      Py_TYPE(object)->tp_name);
         return NULL;
     }
+    if (pcnn_py_has_masked(object)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "from_numpy: the array has masked elements; use its filled(value)");
+        return NULL;
+    }
     PyArrayObject *array = (PyArrayObject *)object;
     int dtype = pcnn_py_dtype_of(array);
     if (dtype < 0 || pcnn_py_numpy_type((pcnn_dtype)dtype) != PyArray_TYPE(array) ||
@@ -83,6 +88,11 @@ core_from_numpy(PyObject *module, PyObject *object)
     }
     if (PyArray_NDIM(array) > PCNN_MAX_NDIM) {
         PyErr_Format(PyExc_ValueError, "from_numpy: at most %d dimensions", (int)PCNN_MAX_NDIM);
+        return NULL;
+    }
+    if (!PyArray_ISWRITEABLE(array)) {
+        PyErr_SetString(PyExc_ValueError, "from_numpy: the array is read-only, and a tensor can be "
+                                          "written; use tensor(array), which copies");
         return NULL;
     }
     pcnn_value *value = pcnn_py_value_share(array);
@@ -169,6 +179,25 @@ core_plan_cache_info(PyObject *module, PyObject *unused)
         (long long)pcnn_cache_made(), "bytes", (long long)pcnn_cache_bytes(), "arena_bytes",
         (long long)pcnn_arena_bytes(), "live_bytes", (long long)pcnn_storage_live(), "free_bytes",
         (long long)pcnn_storage_cached(), "pending", (long long)pcnn_trace_lazy()->nodes);
+}
+
+static PyObject *
+core_cached_plans(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    PyObject *list = PyList_New(0);
+    for (const pcnn_plan *plan = pcnn_cache_newest(); list && plan; plan = plan->older) {
+        PyObject *steps = pcnn_py_plan_steps(plan);
+        PyObject *item =
+            steps ? Py_BuildValue("{s:L,s:L,s:N}", "runs", (long long)plan->runs, "arena_bytes",
+                                  (long long)plan->arena_bytes, "steps", steps)
+                  : NULL;
+        if (item == NULL || PyList_Append(list, item) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    return list;
 }
 
 static PyObject *
@@ -273,9 +302,14 @@ core_set_option(PyObject *module, PyObject *args)
         before = pcnn_plan_options.profile;
         pcnn_plan_options.profile = value;
     }
+    else if (strcmp(name, "winograd") == 0) {
+        before = pcnn_option_winograd;
+        pcnn_option_winograd = value;
+    }
     else {
         PyErr_Format(PyExc_ValueError,
-                     "_set_option: expected fuse, n16, min_n16_batch or profile, got %s", name);
+                     "_set_option: expected fuse, n16, min_n16_batch, profile or winograd, got %s",
+                     name);
         return NULL;
     }
     return PyLong_FromLong(before);
@@ -382,6 +416,7 @@ static PyMethodDef methods[] = {
     {"_set_parallel_threshold", core_set_parallel_threshold, METH_O, NULL},
     {"_workers_seen", core_workers_seen, METH_NOARGS, NULL},
     {"_guard_errors", core_guard_errors, METH_NOARGS, NULL},
+    {"_cached_plans", core_cached_plans, METH_NOARGS, NULL},
     {"_op_info", core_op_info, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -395,6 +430,18 @@ add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
     return *slot ? PyModule_AddType(module, *slot) : -1;
 }
 
+/* array + tensor must be ours: NumPy's own would turn the tensor into an array without gradients. */
+static int
+put_array_priority(PyTypeObject *type)
+{
+    PyObject *priority = PyFloat_FromDouble(1000);
+    int result =
+        priority ? PyDict_SetItemString(type->tp_dict, "__array_priority__", priority) : -1;
+    Py_XDECREF(priority);
+    PyType_Modified(type);
+    return result;
+}
+
 static int
 core_exec(PyObject *module)
 {
@@ -406,6 +453,14 @@ core_exec(PyObject *module)
     if (PyArray_ImportNumPyAPI() < 0)
         return -1;
     const char *poison = getenv("PYCNN_POISON"), *isa = getenv("PYCNN_ISA");
+    const char *conv = getenv("PYCNN_CONV");
+    if (conv && strcmp(conv, "direct") == 0) {
+        pcnn_option_winograd = PCNN_WINOGRAD_OFF;
+    }
+    else if (conv && *conv && strcmp(conv, "auto") != 0) {
+        PyErr_Format(PyExc_ImportError, "PYCNN_CONV=%s is not one of auto, direct", conv);
+        return -1;
+    }
     pcnn_storage_set_poison(poison && *poison && strcmp(poison, "0") != 0);
     pcnn_status status = pcnn_isa_init(isa && *isa ? isa : NULL);
     if (status != PCNN_OK) {
@@ -413,6 +468,7 @@ core_exec(PyObject *module)
         return -1;
     }
     pcnn_blas_init();
+    (void)pcnn_threads(); /* says what has to be done after a fork */
     if ((pcnn_py.tensor_method = PyUnicode_InternFromString("__pycnn_tensor__")) == NULL)
         return -1;
     PyObject *bases = PyTuple_Pack(2, PyExc_ValueError, PyExc_RuntimeError);
@@ -426,6 +482,7 @@ core_exec(PyObject *module)
     if (pcnn_py.shape_error == NULL ||
         PyModule_AddObjectRef(module, "ShapeError", pcnn_py.shape_error) < 0 ||
         add_type(module, &pcnn_py_tensor_spec, &pcnn_py.tensor_type) < 0 ||
+        put_array_priority(pcnn_py.tensor_type) < 0 ||
         add_type(module, &pcnn_py_no_grad_spec, &pcnn_py.no_grad_type) < 0 ||
         add_type(module, &pcnn_py_capture_spec, &pcnn_py.capture_type) < 0 ||
         add_type(module, &pcnn_py_plan_spec, &pcnn_py.plan_type) < 0 || pcnn_py_add_ops(module) < 0)

@@ -12,6 +12,7 @@
 #include <numpy/arrayobject.h>
 
 #include "graph/graph.h"
+#include "plan/plan.h"
 
 /* ---- state of the module (one a process: the engine's caches are process-wide) ---- */
 
@@ -52,7 +53,12 @@ extern PyType_Spec pcnn_py_tensor_spec, pcnn_py_no_grad_spec;
 /* ---- tensor_methods.c ---- */
 extern PyMethodDef pcnn_py_tensor_methods[];
 extern PyGetSetDef pcnn_py_tensor_getset[];
+/* An array on the tensor's memory: to hand out, or to read at once and let go. */
 PyObject *pcnn_py_tensor_numpy(PyObject *self);
+PyObject *pcnn_py_tensor_look(PyObject *self);
+
+/* ---- gradients.c ---- */
+PyObject *pcnn_py_tensor_backward(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *pcnn_py_gradients(PyObject *module, PyObject *arguments);
 
 /* ---- tensor_index.c ---- */
@@ -62,10 +68,32 @@ PyObject *pcnn_py_tensor_subscript(PyObject *self, PyObject *key);
 
 /* Computes everything pending in a trace; 0 or -1 with an exception set. */
 int pcnn_py_force(pcnn_trace *trace);
+int pcnn_py_force_first(pcnn_trace *trace, int64_t count); /* the oldest `count` nodes of it */
 /* Sees to it that the value has memory. */
 int pcnn_py_compute(pcnn_value *value);
+/* Sees to it that the value can be used in this trace: computed, or pending there. Gives 1 where
+ * the interpreter lock was released for it, so that other values may have changed; -1: failed. */
+int pcnn_py_settle(pcnn_trace *trace, const char *what, pcnn_value *value);
+/* Runs every pending node that reads this memory, whichever thread recorded it, and waits for those
+ * that are running. */
+int pcnn_py_force_readers(pcnn_storage *storage);
+
+/* While the interpreter lock may be released, another thread may compute this thread's trace: values
+ * that are still needed must stay visible to it, though no tensor may stand for them just then. */
+void pcnn_py_hold(pcnn_value *const *values, int n, int change);
+/* Every input must be usable in this trace, computed or pending here, and what the op overwrites
+ * must have been read. Each step towards that may release the interpreter lock and undo another one,
+ * so this goes on until a whole round had nothing to do. */
+int pcnn_py_settle_inputs(pcnn_trace *trace, const pcnn_op *op, pcnn_value *const *in, int n);
 
 /* ---- arrays.c: between NumPy and values ---- */
+
+/* Whether some elements of an array are masked out (numpy.ma). */
+bool pcnn_py_has_masked(PyObject *array);
+
+/* The items of a sequence (not of a Tensor) as a tuple of our own, which nobody else can change;
+ * `message` is raised as a TypeError where there are none. */
+PyObject *pcnn_py_tuple(PyObject *object, const char *message);
 
 /* A row-major, aligned, native array of a dtype the engine has (new reference), from anything
  * array-like; `name` is for messages. */
@@ -84,6 +112,11 @@ PyObject *pcnn_py_array_on(pcnn_value *value);
 /* Copies an array's numbers into memory of a type, casting; 0 or -1. */
 int pcnn_py_copy_into(pcnn_value *value, PyObject *object);
 
+/* ---- bind_attrs.c ---- */
+
+/* Parses one attribute into its place in the op's struct; 0, or -1 with an exception. */
+int pcnn_py_parse_attr(const pcnn_op *op, const pcnn_attr *attr, PyObject *object, void *attrs);
+
 /* ---- bind_ops.c ---- */
 
 int pcnn_py_add_ops(PyObject *module);
@@ -95,6 +128,7 @@ PyObject *pcnn_py_call_op(const char *name, PyObject *args, PyObject *kwargs);
 /* ---- capture.c ---- */
 
 extern PyType_Spec pcnn_py_capture_spec, pcnn_py_plan_spec;
+PyObject *pcnn_py_plan_steps(const pcnn_plan *plan); /* list of dicts */
 /* Inside a capture an effect rebinds handles for the capture's time only. */
 int pcnn_py_capture_note(pcnn_py_tensor *tensor);
 

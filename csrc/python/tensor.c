@@ -23,6 +23,10 @@ void
 pcnn_py_tensor_rebind(pcnn_py_tensor *self, pcnn_value *value)
 {
     pcnn_value *old = self->value;
+    /* A graph that still leads to the old value must not find this tensor by a pointer that nobody
+     * would clear. */
+    if (old->leaf != NULL && old->leaf != value->leaf && old->leaf->tensor == self)
+        old->leaf->tensor = NULL;
     value->handles++;
     self->value = value;
     old->handles--;
@@ -79,7 +83,7 @@ tensor_repr(PyObject *object)
                                     pcnn_shape_text(&self->value->type, text),
                                     pcnn_dtype_name(self->value->type.dtype), grad);
     }
-    PyObject *array = pcnn_py_tensor_numpy(object);
+    PyObject *array = pcnn_py_tensor_look(object);
     PyObject *numpy = array ? PyImport_ImportModule("numpy") : NULL;
     PyObject *text = numpy ? PyObject_CallMethod(numpy, "array2string", "OOOOs", array, Py_None,
                                                  Py_None, Py_None, ", ")
@@ -128,7 +132,8 @@ tensor_power(PyObject *a, PyObject *b, PyObject *modulus)
 {
     if (modulus != Py_None)
         Py_RETURN_NOTIMPLEMENTED;
-    if (PyLong_CheckExact(b) && PyLong_AsLong(b) == 2)
+    int overflow;
+    if (PyLong_CheckExact(b) && PyLong_AsLongAndOverflow(b, &overflow) == 2)
         return pcnn_py_apply_defaults(&pcnn_op_square, &a, 1);
     return binary(&pcnn_op_pow, a, b);
 }
@@ -173,9 +178,35 @@ tensor_hash(PyObject *self)
 }
 
 static PyObject *
+tensor_positive(PyObject *self)
+{
+    return Py_NewRef(self);
+}
+
+/* For iteration: pcnn_py_tensor_subscript raises IndexError behind the last row. */
+static PyObject *
+tensor_item(PyObject *self, Py_ssize_t i)
+{
+    PyObject *index = PyLong_FromSsize_t(i);
+    PyObject *item = index ? pcnn_py_tensor_subscript(self, index) : NULL;
+    Py_XDECREF(index);
+    return item;
+}
+
+static PyObject *
+tensor_iterate(PyObject *self)
+{
+    if (((pcnn_py_tensor *)self)->value->type.ndim == 0) {
+        PyErr_SetString(PyExc_TypeError, "iteration over a 0-d tensor");
+        return NULL;
+    }
+    return PySeqIter_New(self);
+}
+
+static PyObject *
 single_number(PyObject *self)
 {
-    PyObject *array = pcnn_py_tensor_numpy(self);
+    PyObject *array = pcnn_py_tensor_look(self);
     PyObject *number = array ? PyObject_CallMethod(array, "item", NULL) : NULL;
     Py_XDECREF(array);
     return number;
@@ -269,10 +300,13 @@ static PyType_Slot slots[] = {
     {Py_nb_matrix_multiply, tensor_matmul},
     {Py_nb_power, tensor_power},
     {Py_nb_negative, tensor_negative},
+    {Py_nb_positive, tensor_positive},
     {Py_nb_absolute, tensor_absolute},
     {Py_nb_float, tensor_float},
     {Py_nb_int, tensor_int},
     {Py_nb_bool, tensor_bool},
+    {Py_tp_iter, tensor_iterate},
+    {Py_sq_item, tensor_item},
     {Py_mp_length, tensor_length},
     {Py_mp_subscript, pcnn_py_tensor_subscript},
     {Py_bf_getbuffer, tensor_getbuffer},

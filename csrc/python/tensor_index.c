@@ -57,12 +57,20 @@ select_items(selection *s, const pcnn_type *type, PyObject *key)
                      type->ndim, used);
         return -1;
     }
+    if (items - used + type->ndim > 2 * PCNN_MAX_NDIM) {
+        PyErr_SetString(PyExc_IndexError, "too many new axes");
+        return -1;
+    }
     PyObject *all = PySlice_New(NULL, NULL, NULL);
     int failed = all == NULL;
     bool ellipsis = false;
     for (Py_ssize_t k = 0; k <= items && !failed; k++) {
         PyObject *item = k < items ? PyTuple_GET_ITEM(key, k) : Py_Ellipsis;
         if (item == Py_Ellipsis) {
+            if (ellipsis && k < items) {
+                PyErr_SetString(PyExc_IndexError, "an index can have one ellipsis (...)");
+                failed = 1;
+            }
             for (Py_ssize_t rest = ellipsis ? 0 : type->ndim - used; rest > 0 && !failed; rest--)
                 failed = select_slice(s, type, all) < 0;
             ellipsis = true;
@@ -73,7 +81,7 @@ select_items(selection *s, const pcnn_type *type, PyObject *key)
         else if (PySlice_Check(item)) {
             failed = select_slice(s, type, item) < 0;
         }
-        else if (PyIndex_Check(item) && !PyArray_Check(item)) {
+        else if (PyIndex_Check(item) && !PyArray_Check(item) && !PyBool_Check(item)) {
             failed = select_index(s, type, item) < 0;
         }
         else {

@@ -10,12 +10,24 @@ as_tensor(PyObject *object)
 }
 
 PyObject *
+pcnn_py_tensor_look(PyObject *self)
+{
+    pcnn_value *value = pcnn_value_ref(as_tensor(self)->value);
+    PyObject *array = pcnn_py_compute(value) < 0 ? NULL : pcnn_py_array_on(value);
+    pcnn_value_unref(value);
+    return array;
+}
+
+/* Whoever gets the array may write into it: what is pending has to read the memory before. */
+PyObject *
 pcnn_py_tensor_numpy(PyObject *self)
 {
-    pcnn_value *value = as_tensor(self)->value;
-    if (pcnn_py_compute(value) < 0)
-        return NULL;
-    return pcnn_py_array_on(value);
+    pcnn_value *value = pcnn_value_ref(as_tensor(self)->value);
+    PyObject *array = NULL;
+    if (pcnn_py_compute(value) == 0 && pcnn_py_force_readers(value->storage) == 0)
+        array = pcnn_py_array_on(value);
+    pcnn_value_unref(value);
+    return array;
 }
 
 static PyObject *
@@ -57,7 +69,7 @@ method_array(PyObject *self, PyObject *args, PyObject *kwargs)
 static PyObject *
 via_array(PyObject *self, const char *method)
 {
-    PyObject *array = pcnn_py_tensor_numpy(self);
+    PyObject *array = pcnn_py_tensor_look(self);
     PyObject *result = array ? PyObject_CallMethod(array, method, NULL) : NULL;
     Py_XDECREF(array);
     return result;
@@ -68,6 +80,18 @@ method_item(PyObject *self, PyObject *unused)
 {
     (void)unused;
     return via_array(self, "item");
+}
+
+/* f"{loss:.3f}": one number is formatted as a number. */
+static PyObject *
+method_format(PyObject *self, PyObject *spec)
+{
+    if (PyUnicode_Check(spec) && PyUnicode_GET_LENGTH(spec) == 0)
+        return PyObject_Str(self);
+    PyObject *number = method_item(self, NULL);
+    PyObject *text = number ? PyObject_Format(number, spec) : NULL;
+    Py_XDECREF(number);
+    return text;
 }
 
 static PyObject *
@@ -82,16 +106,21 @@ method_detach(PyObject *self, PyObject *unused)
 {
     (void)unused;
     pcnn_value *value = as_tensor(self)->value;
-    if (value->storage == NULL && !value->symbolic && pcnn_py_compute(value) < 0)
-        return NULL;
     if (value->symbolic) {
         pcnn_value *copy = NULL;
+        if (pcnn_py_settle(pcnn_trace_current(), "detach", value) < 0)
+            return NULL;
         pcnn_status status =
             pcnn_record(pcnn_trace_current(), &pcnn_op_copy, NULL, &value, 1, false, &copy);
         return status == PCNN_OK ? pcnn_py_tensor_wrap(copy) : pcnn_py_raise(status);
     }
-    pcnn_value *shared = pcnn_value_from_storage(&value->type, pcnn_storage_ref(value->storage));
-    return shared ? pcnn_py_tensor_wrap(shared) : PyErr_NoMemory();
+    pcnn_value *shared = NULL;
+    pcnn_value_ref(value);
+    if (pcnn_py_compute(value) == 0 &&
+        (shared = pcnn_value_from_storage(&value->type, pcnn_storage_ref(value->storage))) == NULL)
+        PyErr_NoMemory();
+    pcnn_value_unref(value);
+    return shared ? pcnn_py_tensor_wrap(shared) : NULL;
 }
 
 static PyObject *
@@ -104,153 +133,23 @@ method_assign(PyObject *self, PyObject *source)
         return NULL;
     }
     if (pcnn_py_is_tensor(source)) {
-        if ((array = pcnn_py_tensor_numpy(source)) == NULL)
+        if ((array = pcnn_py_tensor_look(source)) == NULL)
             return NULL;
     }
     else {
         array = Py_NewRef(source);
     }
     /* Everything pending must have read the old numbers. */
-    int failed = pcnn_py_compute(value) < 0 || pcnn_py_force(pcnn_trace_lazy()) < 0 ||
+    pcnn_value_ref(value);
+    int failed = pcnn_py_compute(value) < 0 || pcnn_py_force_readers(value->storage) < 0 ||
                  pcnn_py_copy_into(value, array) < 0;
+    if (!failed)
+        value->storage->version++;
     Py_DECREF(array);
+    pcnn_value_unref(value);
     if (failed)
         return NULL;
-    value->version = ++value->storage->version;
     Py_RETURN_NONE;
-}
-
-/* ---- gradients ---- */
-
-static pcnn_status
-add_to_leaf(void *context, pcnn_value *value, pcnn_value *gradient)
-{
-    (void)context;
-    pcnn_py_tensor *leaf = value->leaf ? value->leaf->tensor : NULL;
-    if (leaf == NULL)
-        return PCNN_OK; /* the user's tensor is gone */
-    if (leaf->grad == NULL) {
-        leaf->grad = pcnn_py_tensor_wrap(pcnn_value_ref(gradient));
-        return leaf->grad ? PCNN_OK : PCNN_ERR_MEMORY;
-    }
-    pcnn_value *sum = NULL;
-    pcnn_value *old = as_tensor(leaf->grad)->value;
-    PCNN_TRY(pcnn_record(pcnn_trace_current(), &pcnn_op_add, NULL,
-                         (pcnn_value *const[]){old, gradient}, 2, false, &sum));
-    pcnn_py_tensor_rebind(as_tensor(leaf->grad), sum);
-    return PCNN_OK;
-}
-
-static PyObject *
-method_backward(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"gradient", "retain_graph", NULL};
-    PyObject *gradient = Py_None;
-    int retain = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|Op:backward", names, &gradient, &retain))
-        return NULL;
-    pcnn_value *loss = as_tensor(self)->value, *seed = NULL;
-    pcnn_trace *trace = pcnn_trace_current();
-    if (loss->symbolic) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "backward: inside a capture use pycnn.gradients(loss, tensors)");
-        return NULL;
-    }
-    if (gradient != Py_None) {
-        if (pcnn_py_is_tensor(gradient)) {
-            seed = pcnn_value_ref(as_tensor(gradient)->value);
-        }
-        else {
-            PyArrayObject *array = pcnn_py_array(gradient, "gradient");
-            seed = array ? pcnn_py_value_copy(array) : NULL;
-            Py_XDECREF(array);
-        }
-        if (seed == NULL)
-            return NULL;
-    }
-    pcnn_status status = pcnn_backward(trace, loss, seed, retain, add_to_leaf, NULL);
-    pcnn_value_unref(seed);
-    if (status != PCNN_OK)
-        return PyErr_Occurred() ? NULL : pcnn_py_raise(status);
-    if (pcnn_py_force(trace) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-typedef struct {
-    PyObject *wanted; /* a fast sequence of tensors */
-    PyObject *result; /* list */
-} gathering;
-
-static pcnn_status
-gather_gradient(void *context, pcnn_value *value, pcnn_value *gradient)
-{
-    gathering *g = context;
-    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(g->wanted); i++) {
-        pcnn_py_tensor *tensor = as_tensor(PySequence_Fast_GET_ITEM(g->wanted, i));
-        if (tensor->value != value && (value->leaf == NULL || value->leaf->tensor != tensor))
-            continue;
-        PyObject *handle = pcnn_py_tensor_wrap(pcnn_value_ref(gradient));
-        if (handle == NULL)
-            return PCNN_ERR_MEMORY;
-        PyList_SetItem(g->result, i, handle);
-    }
-    return PCNN_OK;
-}
-
-static PyObject *
-zeros_like(const pcnn_type *type)
-{
-    pcnn_storage *storage = pcnn_storage_new(pcnn_layout_bytes(type, PCNN_PLAIN));
-    if (storage == NULL)
-        return PyErr_NoMemory();
-    memset(storage->data, 0, (size_t)storage->bytes);
-    return pcnn_py_tensor_wrap(pcnn_value_from_storage(type, storage));
-}
-
-/* gradients(loss, tensors): the symbolic form, which adds to no tensor's .grad. */
-PyObject *
-pcnn_py_gradients(PyObject *module, PyObject *arguments)
-{
-    (void)module;
-    PyObject *loss, *wanted;
-    if (!PyArg_ParseTuple(arguments, "O!O:gradients", pcnn_py.tensor_type, &loss, &wanted))
-        return NULL;
-    gathering g = {PySequence_Fast(wanted, "gradients: tensors must be a sequence"), NULL};
-    if (g.wanted == NULL)
-        return NULL;
-    Py_ssize_t n = PySequence_Fast_GET_SIZE(g.wanted);
-    for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(g.wanted, i);
-        if (!pcnn_py_is_tensor(item) || !as_tensor(item)->value->requires_grad) {
-            PyErr_Format(PyExc_ValueError,
-                         "gradients: item %zd must be a Tensor with requires_grad=True", i);
-            Py_DECREF(g.wanted);
-            return NULL;
-        }
-    }
-    g.result = PyList_New(n);
-    pcnn_trace *trace = pcnn_trace_current();
-    pcnn_value *value = as_tensor(loss)->value;
-    pcnn_status status = PCNN_OK;
-    /* A loss that depends on nothing: every gradient is zero. */
-    if (g.result != NULL && value->requires_grad)
-        status = pcnn_backward(trace, value, NULL, trace->capture, gather_gradient, &g);
-    for (Py_ssize_t i = 0; i < n && g.result != NULL && status == PCNN_OK; i++)
-        if (PyList_GET_ITEM(g.result, i) == NULL) {
-            PyObject *zero =
-                zeros_like(&as_tensor(PySequence_Fast_GET_ITEM(g.wanted, i))->value->type);
-            if (zero == NULL)
-                Py_CLEAR(g.result);
-            else
-                PyList_SetItem(g.result, i, zero);
-        }
-    Py_DECREF(g.wanted);
-    if (status != PCNN_OK) {
-        Py_XDECREF(g.result);
-        return PyErr_Occurred() ? NULL : pcnn_py_raise(status);
-    }
-    return g.result;
 }
 
 /* ---- shape methods: the ops with other manners ---- */
@@ -307,10 +206,17 @@ method_transpose(PyObject *self, PyObject *args)
 static PyObject *
 reduction(PyObject *self, const char *op, PyObject *args, PyObject *kwargs)
 {
-    PyObject *axis = NULL;
-    if (!PyArg_ParseTuple(args, "|O", &axis))
-        return NULL;
-    return call_with(self, op, "axis", axis, kwargs);
+    PyObject *axis = NULL, *own = kwargs ? PyDict_Copy(kwargs) : PyDict_New(), *result = NULL;
+    /* np.mean(t) passes dtype=None and out=None on. */
+    static const char *const numpys[] = {"dtype", "out"};
+    for (int i = 0; own && i < 2; i++)
+        if (PyDict_GetItemString(own, numpys[i]) == Py_None &&
+            PyDict_DelItemString(own, numpys[i]) < 0)
+            Py_CLEAR(own);
+    if (own && PyArg_ParseTuple(args, "|O", &axis))
+        result = call_with(self, op, "axis", axis, own);
+    Py_XDECREF(own);
+    return result;
 }
 
 static PyObject *
@@ -347,13 +253,14 @@ PyMethodDef pcnn_py_tensor_methods[] = {
     {"numpy", method_numpy, METH_NOARGS,
      "An array on this tensor's memory; computes it if it is pending."},
     {"__array__", (PyCFunction)(void (*)(void))method_array, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"__format__", method_format, METH_O, NULL},
     {"item", method_item, METH_NOARGS, "The only number of this tensor, as a Python number."},
     {"tolist", method_tolist, METH_NOARGS, "The numbers as nested lists."},
     {"detach", method_detach, METH_NOARGS, "A tensor on the same memory without gradients."},
     {"assign", method_assign, METH_O,
      "Writes the numbers of an array or tensor into this tensor's memory, in place.\n\n"
      "Raises ShapeError where the shapes differ."},
-    {"backward", (PyCFunction)(void (*)(void))method_backward, METH_VARARGS | METH_KEYWORDS,
+    {"backward", (PyCFunction)(void (*)(void))pcnn_py_tensor_backward, METH_VARARGS | METH_KEYWORDS,
      "backward(gradient=None, retain_graph=False): adds the gradients of this tensor to .grad of "
      "every\nleaf with requires_grad=True (as torch.Tensor.backward)."},
     {"reshape", method_reshape, METH_VARARGS,
@@ -438,7 +345,10 @@ set_requires_grad(PyObject *self, PyObject *wanted, void *closure)
         PyErr_NoMemory();
         return -1;
     }
-    if (!flag) {
+    if (flag && value->leaf->tensor == NULL)
+        value->leaf->tensor = self; /* the handle that had asked is gone */
+    if (!flag && value->leaf != NULL) {
+        value->leaf->tensor = NULL; /* graphs recorded before may still hold it */
         pcnn_leaf_unref(value->leaf);
         value->leaf = NULL;
     }

@@ -15,6 +15,7 @@ __all__ = [
     "auto_name",
     "current_path",
     "get_uid",
+    "given_name",
     "name_scope",
     "reset_names",
     "snake_case",
@@ -43,6 +44,23 @@ def unique_name(name: str) -> str:
 def auto_name(class_name: str) -> str:
     """The next automatic name for an object of this class."""
     return unique_name(snake_case(class_name))
+
+
+def given_name(name: object, class_name: str) -> str:
+    """The name a user gave an object of this class, or its automatic one.
+
+    Raises
+    ------
+    TypeError
+        If it is no string.
+    """
+    if name is None or (isinstance(name, str) and not name):
+        return auto_name(class_name)
+    if not isinstance(name, str):
+        raise TypeError(
+            f"{class_name}: `name` must be a string, got {name!r} (of type {type(name).__name__})."
+        )
+    return name
 
 
 def get_uid(prefix: str = "") -> int:

@@ -127,7 +127,9 @@ def standardize_dtype(dtype: Any) -> str:
     try:
         return str(np.dtype(dtype).name)
     except TypeError as error:
-        raise ValueError(f"Invalid dtype: {dtype!r}.") from error
+        raise ValueError(
+            f"Invalid dtype: {dtype!r}; expected a name such as 'float32' or a NumPy dtype."
+        ) from error
 
 
 def is_float_dtype(dtype: Any) -> bool:

@@ -283,7 +283,8 @@ def _initial_value(initializer: Any, shape: Any, dtype: Any, path: str) -> np.nd
         name = dtype_name(dtype)
         from pycnn.keras.saving.limits import charge
 
-        charge([n for n in sizes if n is not None], name, path)  # while a file is loaded, its sizes are limited
+        # While a file is loaded, its sizes are limited.
+        charge([n for n in sizes if n is not None], name, path)
         value = np.asarray(initializer(sizes, dtype=name))
         if value.shape != sizes:
             raise ValueError(

@@ -30,6 +30,7 @@ __all__ = [
     "keras",
     "pycnn",
     "same_weights",
+    "tensor",
     "tensorflow",
 ]
 
@@ -41,6 +42,11 @@ RTOL32 = {"rtol": 1e-4, "atol": 1e-5}
 def array(value: Any) -> np.ndarray:
     """The numbers of a tensor or variable of either side."""
     return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+
+
+def tensor(k: Any, values: Any) -> Any:
+    """A tensor of one of the libraries."""
+    return (k.tensor if k is pycnn else k.ops.convert_to_tensor)(values)
 
 
 def allclose32(ours: Any, theirs: Any, what: str = "") -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from peers.sides import RTOL32, SIDES, allclose32, array, fill, keras, pycnn, tensorflow
 
 pytestmark = pytest.mark.peers
@@ -153,9 +154,9 @@ def _dense_and_normalization() -> None:
 
 
 ACTIVATIONS = (
-    "celu elu exponential gelu hard_shrink hard_sigmoid hard_tanh leaky_relu linear log_sigmoid "
-    "log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign "
-    "sparse_plus sparse_sigmoid squareplus tanh tanh_shrink".split()
+    "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear "
+    "log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus "
+    "softsign sparse_plus sparse_sigmoid squareplus tanh tanh_shrink".split()
 )
 
 
@@ -304,7 +305,9 @@ def test_outputs_and_gradients(name: str, training: bool) -> None:
     spec = list(shape) if isinstance(shape, list) else shape
     wanted = tuple(other.compute_output_shape(spec))
     assert tuple(mine.compute_output_shape(spec)) == wanted
-    upstream = np.random.RandomState(4).uniform(-1.0, 1.0, wanted).astype(np.float32)
+    # As from a mean over the batch.
+    upstream = np.random.RandomState(4).uniform(-1.0, 1.0, wanted) / wanted[0]
+    upstream = upstream.astype(np.float32)
     y, penalties, gradients = ours(mine, inputs, upstream, training)
     y2, penalties2, gradients2 = theirs(other, inputs, upstream, training)
     allclose32(y, y2, "output")
@@ -397,7 +400,10 @@ def test_dropout_noise_shape(shape: tuple[int | None, ...]) -> None:
 def test_dtype_of_layers(dtype: str) -> None:
     """A layer's own dtype is that of its weights and outputs, whatever came in."""
     x = np.random.RandomState(0).normal(size=(2, 5, 5, 3)).astype(np.float32)
-    for make in (lambda k: k.layers.Conv2D(2, 3, dtype=dtype), lambda k: k.layers.ReLU(dtype=dtype)):
+    for make in (
+        lambda k: k.layers.Conv2D(2, 3, dtype=dtype),
+        lambda k: k.layers.ReLU(dtype=dtype),
+    ):
         a, b = make(pycnn)(x), make(keras)(x)
         assert array(a).dtype == array(b).dtype == np.dtype(dtype)
 
@@ -415,7 +421,7 @@ def test_floats_of_other_types(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["uint8", "int64", "bool"])
 def test_whole_numbers(kind: str) -> None:
-    """A layer called on them fails in Keras and converts them here; `predict` takes them in both."""
+    """A layer called on them fails in Keras, converts them here; `predict` takes them in both."""
     x = np.random.RandomState(0).uniform(0, 2, size=(3, 6, 6, 2)).astype(kind)
     models = []
     for k in SIDES:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 
+from pycnn.keras.callbacks.arguments import path_text, save_frequency
 from pycnn.keras.callbacks.callback import Callback, Logs, batch_hook_if
 
 __all__ = ["BackupAndRestore"]
@@ -27,8 +28,8 @@ class BackupAndRestore(Callback):
 
     Raises
     ------
-    ValueError
-        For an empty ``backup_dir`` or an unknown ``save_freq``.
+    TypeError, ValueError
+        For a ``backup_dir`` that is empty or no path, or an unknown ``save_freq``.
 
     Notes
     -----
@@ -43,15 +44,9 @@ class BackupAndRestore(Callback):
         delete_checkpoint: bool = True,
     ) -> None:
         super().__init__()
-        if not backup_dir:
-            raise ValueError("BackupAndRestore: backup_dir is empty; give a directory's name")
-        if save_freq != "epoch" and not isinstance(save_freq, int):
-            raise ValueError(
-                "BackupAndRestore: save_freq must be 'epoch' or a number of batches, got "
-                f"{save_freq!r}"
-            )
-        self.backup_dir = os.fspath(backup_dir)
-        self.save_freq = save_freq
+        owner = type(self).__name__
+        self.backup_dir = path_text(owner, "backup_dir", backup_dir, "backup")
+        self.save_freq = save_frequency(owner, save_freq, or_false=True)
         self.double_checkpoint = double_checkpoint
         self.delete_checkpoint = delete_checkpoint
         self._batches = 0

@@ -6,6 +6,7 @@ import csv
 import os
 from typing import Any, TextIO
 
+from pycnn.keras.callbacks.arguments import path_text
 from pycnn.keras.callbacks.callback import Callback, Logs
 
 __all__ = ["CSVLogger"]
@@ -23,6 +24,11 @@ class CSVLogger(Callback):
     append : bool
         Add to an existing file instead of overwriting it.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For a ``filename`` that is empty or no path, or a ``separator`` of another length than 1.
+
     Notes
     -----
     Source: Keras 3 ``keras.callbacks.CSVLogger``.
@@ -32,8 +38,10 @@ class CSVLogger(Callback):
         self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
     ) -> None:
         super().__init__()
+        if not isinstance(separator, str) or len(separator) != 1:
+            raise ValueError(f"CSVLogger: separator must be one character, got {separator!r}")
         self.sep = separator
-        self.filename = os.fspath(filename)
+        self.filename = path_text("CSVLogger", "filename", filename, "training.csv")
         self.append = append
         self.writer: Any = None
         self.keys: list[str] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pycnn.keras.callbacks.arguments import epoch_count, level
 from pycnn.keras.callbacks.callback import Logs
 from pycnn.keras.callbacks.monitor import MonitorCallback
 from pycnn.keras.trainers.progress import print_msg
@@ -33,6 +34,11 @@ class EarlyStopping(MonitorCallback):
     start_from_epoch : int
         Epochs to wait before watching.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For a number that is none, is NaN, or a negative number of epochs.
+
     Notes
     -----
     Source: Keras 3 ``keras.callbacks.EarlyStopping``.
@@ -50,15 +56,16 @@ class EarlyStopping(MonitorCallback):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
-        self.patience = patience
+        owner = type(self).__name__
+        self.patience = epoch_count(owner, "patience", patience)
         self.verbose = verbose
-        self.baseline = baseline
+        self.baseline = None if baseline is None else level(owner, "baseline", baseline)
         self.wait = 0
         self.stopped_epoch = 0
         self.restore_best_weights = restore_best_weights
         self.best_weights: list[Any] | None = None
         self.best_epoch = 0
-        self.start_from_epoch = start_from_epoch
+        self.start_from_epoch = epoch_count(owner, "start_from_epoch", start_from_epoch)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Forget an earlier training, so that the object can be used again."""

@@ -6,6 +6,7 @@ import os
 import warnings
 from typing import Any
 
+from pycnn.keras.callbacks.arguments import path_text, placeholders, save_frequency
 from pycnn.keras.callbacks.callback import Logs, batch_hook_if
 from pycnn.keras.callbacks.monitor import MonitorCallback, missing_key_text
 from pycnn.keras.trainers.progress import print_msg
@@ -39,13 +40,16 @@ class ModelCheckpoint(MonitorCallback):
 
     Raises
     ------
-    ValueError
-        For a file name of another ending.
+    TypeError, ValueError
+        For a file name of another ending or with braces that hold no name, a wrong ``save_freq``
+        or ``initial_value_threshold``.
 
     Notes
     -----
     Source: Keras 3 ``keras.callbacks.ModelCheckpoint``.
     """
+
+    _baseline_name = "initial_value_threshold"
 
     def __init__(
         self,
@@ -60,18 +64,15 @@ class ModelCheckpoint(MonitorCallback):
     ) -> None:
         super().__init__(monitor, mode, initial_value_threshold)
         self.verbose = verbose
-        self.filepath = os.fspath(filepath)
+        owner = type(self).__name__
+        self.filepath = path_text(owner, "filepath", filepath, "best.keras")
+        self._placeholders = placeholders(owner, "filepath", self.filepath)
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
-        self.save_freq = save_freq
+        self.save_freq = save_frequency(owner, save_freq)
         self._batches_seen_since_last_saving = 0
         self._last_batch_seen: int | None = None
         self._current_epoch = 0
-        if save_freq != "epoch" and not isinstance(save_freq, int):
-            raise ValueError(
-                "ModelCheckpoint: save_freq must be 'epoch' or a number of batches, got "
-                f"{save_freq!r}"
-            )
         if save_weights_only:
             if not self.filepath.endswith(".weights.h5"):
                 raise ValueError(
@@ -86,6 +87,27 @@ class ModelCheckpoint(MonitorCallback):
     @property
     def _saves_by_batch(self) -> bool:
         return self.save_freq != "epoch"
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Warn of names in ``filepath`` that are no metric, before an epoch is spent.
+
+        A warning only: another callback may add to the logs.
+        """
+        present = getattr(self.model, "get_metrics_result", None)
+        wanted = [n for n in self._placeholders if n not in ("epoch", "batch", "learning_rate")]
+        if not wanted or present is None:
+            return
+        names = list(present())
+        if getattr(self.model, "_validation_given", False) and not self._saves_by_batch:
+            names += [f"val_{name}" for name in names]
+        for name in wanted:
+            if name not in names:
+                warnings.warn(
+                    f"ModelCheckpoint: filepath {self.filepath!r} names {name!r}, which is no "
+                    "metric of this training; saving fails unless a callback adds it: "
+                    + missing_key_text(name, ["epoch", *names]),
+                    stacklevel=5,
+                )
 
     @batch_hook_if("_saves_by_batch")
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pycnn.keras._config import check_number
+from pycnn.keras.callbacks.arguments import level
 from pycnn.keras.callbacks.callback import Callback, Logs
 
 __all__ = ["MonitorCallback", "missing_key_text"]
@@ -64,11 +66,19 @@ class MonitorCallback(Callback):
     min_delta : float
         Smaller changes are no improvement.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For a number that is none, or NaN.
+
     Notes
     -----
     Source: Keras 3 ``MonitorCallback``. Where Keras refuses a metric whose direction it does not
     know, the name is also looked at.
     """
+
+    # The argument that a class gives as ``baseline``, for messages.
+    _baseline_name = "baseline"
 
     def __init__(
         self,
@@ -92,8 +102,11 @@ class MonitorCallback(Callback):
             mode = "auto"
         self.monitor = monitor
         self.mode = mode
-        self.best: float | None = baseline
-        self.min_delta = abs(min_delta)
+        owner = type(self).__name__
+        self.best: float | None = None
+        if baseline is not None:
+            self.best = level(owner, self._baseline_name, baseline)
+        self.min_delta = abs(check_number(owner, "min_delta", min_delta))
         self.monitor_op: Any = None
         self._warned_missing = False
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from pycnn.keras._config import check_number
+from pycnn.keras.callbacks.arguments import epoch_count
 from pycnn.keras.callbacks.callback import Logs
 from pycnn.keras.callbacks.learning_rate_scheduler import learning_rate_of
 from pycnn.keras.callbacks.monitor import MonitorCallback
@@ -38,8 +40,8 @@ class ReduceLROnPlateau(MonitorCallback):
 
     Raises
     ------
-    ValueError
-        If ``factor`` is 1 or more.
+    TypeError, ValueError
+        For a number that is none, is NaN, or out of bounds: ``factor`` from 0 to below 1.
 
     Notes
     -----
@@ -64,13 +66,14 @@ class ReduceLROnPlateau(MonitorCallback):
                 f"ReduceLROnPlateau: unknown argument {next(iter(kwargs))!r}"
                 + ("; min_delta= is today's name of epsilon=" if "epsilon" in kwargs else "")
             )
-        if factor >= 1.0:
+        owner = type(self).__name__
+        if check_number(owner, "factor", factor, 0.0) >= 1.0:
             raise ValueError(f"ReduceLROnPlateau: factor must be below 1, got factor={factor}")
         self.factor = factor
-        self.min_lr = min_lr
-        self.patience = patience
+        self.min_lr = check_number(owner, "min_lr", min_lr)
+        self.patience = epoch_count(owner, "patience", patience)
         self.verbose = verbose
-        self.cooldown = cooldown
+        self.cooldown = epoch_count(owner, "cooldown", cooldown)
         self.cooldown_counter = 0
         self.wait = 0
 

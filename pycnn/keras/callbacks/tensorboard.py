@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pycnn.keras.callbacks.arguments import path_text
 from pycnn.keras.callbacks.callback import Callback, Logs, batch_hook_if
 from pycnn.keras.callbacks.event_file import EventFile, load_event_format
 from pycnn.keras.callbacks.learning_rate_scheduler import learning_rate_of
@@ -90,8 +91,8 @@ class TensorBoard(Callback):
                 f"TensorBoard: histogram_freq must be 0 or a number of epochs, got "
                 f"{histogram_freq!r}"
             )
+        self.log_dir = path_text("TensorBoard", "log_dir", log_dir, "logs")
         self._format = load_event_format()
-        self.log_dir = os.fspath(log_dir)
         self.histogram_freq = histogram_freq
         self.write_graph = write_graph
         self.write_images = write_images

@@ -14,7 +14,9 @@ from typing import Any
 from pycnn import ops
 from pycnn._core import Tensor
 from pycnn.keras import activations
+from pycnn.keras._config import check_number
 from pycnn.keras._maps import Maps, maps_axis
+from pycnn.keras.layers.arguments import axis_of
 from pycnn.keras.layers.base_layer import Layer
 
 __all__ = ["ELU", "Activation", "LeakyReLU", "ReLU", "Softmax", "apply_activation"]
@@ -215,6 +217,7 @@ class ELU(_Elementwise):
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_number("ELU", "alpha", alpha)
         self.alpha = alpha
         self.supports_masking = True
         self._build_at_init()
@@ -245,7 +248,8 @@ class Softmax(_Elementwise):
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axis = axis
+        several = isinstance(axis, (list, tuple)) and len(axis) > 0
+        self.axis = [axis_of(a, "Softmax") for a in axis] if several else axis_of(axis, "Softmax")
         self.supports_masking = True
         self._build_at_init()
 

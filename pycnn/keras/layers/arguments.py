@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
+
+import numpy as np
 
 from pycnn.keras._errors import did_you_mean
 
@@ -55,7 +58,8 @@ def positive_int(value: Any, name: str, where: str) -> int:
     ValueError
         If it is anything else.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() <= 0:
+    number = _index(value)
+    if number is None or number <= 0:
         hint = ""
         if isinstance(value, float) and math.isfinite(value) and value == int(value) > 0:
             hint = f" Did you mean {name}={int(value)}?"
@@ -63,7 +67,7 @@ def positive_int(value: Any, name: str, where: str) -> int:
             f"{where} received an invalid value for `{name}`: expected a positive integer, "
             f"got {value!r}.{hint}"
         )
-    return int(value.__index__())
+    return number
 
 
 def axis_of(value: Any, where: str) -> int:
@@ -76,9 +80,20 @@ def axis_of(value: Any, where: str) -> int:
     """
     if isinstance(value, (list, tuple)) and len(value) == 1:
         value = value[0]
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    number = _index(value)
+    if number is None:
         raise ValueError(f"{where}: `axis` must be an integer, got {value!r}.")
-    return int(value.__index__())
+    return number
+
+
+def _index(value: Any) -> int | None:
+    """A whole number as an int; None for anything else, True and False included."""
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def padding_of(value: Any) -> str:

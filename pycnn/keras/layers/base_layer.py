@@ -25,6 +25,7 @@ from pycnn.keras._maps import Maps, SeedFeed, channels_last, seed_feed
 from pycnn.keras._naming import auto_name, current_path, name_scope
 from pycnn.keras.keras_tensor import KerasTensor, dtype_name, is_float
 from pycnn.keras.layers._tree import flatten, map_shapes, map_structure
+from pycnn.keras.layers.call_errors import explain_missing, note_call
 from pycnn.keras.layers.call_state import call_state
 from pycnn.keras.layers.dtype_policy import DTypePolicy, get_policy
 from pycnn.keras.layers.input_spec import check_inputs
@@ -100,7 +101,7 @@ class Layer(LayerState):
         layer = super().__new__(cls)
         layer._init_state()
         if kwargs:
-            _explain_missing(cls, args, kwargs)
+            explain_missing(cls, args, kwargs)
         layer._remember_arguments(args, kwargs)
         return layer
 
@@ -237,6 +238,9 @@ class Layer(LayerState):
             self.built = True
             if self.activity_regularizer is not None:
                 self._add_activity_loss(outputs)
+        except Exception as error:
+            note_call(error, self, args)
+            raise
         finally:
             call_state.depth -= 1
             call_state.training = training_before
@@ -254,7 +258,7 @@ class Layer(LayerState):
         if isinstance(leaf, Variable):
             leaf = leaf.value
         elif isinstance(leaf, (np.ndarray, np.generic, float)):
-            leaf = to_tensor(np.asarray(leaf))
+            leaf = to_tensor(np.asanyarray(leaf))  # a mask is seen
         if isinstance(leaf, Tensor) and self.autocast and leaf.dtype != self._numpy_dtype:
             if is_float(leaf.dtype):
                 return ops.cast(leaf, dtype=self.compute_dtype)
@@ -546,20 +550,6 @@ class Layer(LayerState):
 
     def __iter__(self) -> Iterator[Any]:
         raise TypeError(f"{type(self).__name__} object is not iterable")
-
-
-def _explain_missing(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Where a required argument is missing and an unknown one came, name the likely spelling.
-
-    Python itself would tell the missing one only: Dense(output_dim=10) lacks `units`.
-    """
-    try:
-        inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]
-    except TypeError:
-        known = accepted_arguments(cls)
-        unknown = {key: value for key, value in kwargs.items() if key not in known}
-        if unknown:
-            raise ValueError(unknown_arguments(cls.__name__, unknown, known)) from None
 
 
 def _as_maps(leaf: Any) -> Any:

@@ -168,8 +168,8 @@ class Conv2D(MapsLayer):
         ValueError
             If the map is smaller than the kernel.
         """
-        n, _, h, w = self._split(input_shape)
-        oh, ow = self._window_sizes(h, w, self.kernel_size, self.strides, self.padding, "kernel")
+        n, c, h, w = self._split(input_shape)
+        oh, ow = self._window_sizes(h, w, self.kernel_size, self.strides, self.padding, "kernel", c)
         return self._join(n, self.filters, oh, ow)
 
     def get_config(self) -> dict[str, Any]:

@@ -84,6 +84,7 @@ class MapsLayer(Layer):
         stride: tuple[int, int],
         padding: str,
         word: str,
+        channels: Size = None,
     ) -> tuple[Size, Size]:
         """Height and width after a window has passed over the map.
 
@@ -95,11 +96,17 @@ class MapsLayer(Layer):
         height = window_output(h, kernel[0], stride[0], padding)
         width = window_output(w, kernel[1], stride[1], padding)
         if (height is not None and height < 1) or (width is not None and width < 1):
+            hint = ""
+            if self.data_format == "channels_last" and h in (1, 3) and w == channels:
+                hint = (
+                    f" The shape (N, {h}, {w}, {channels}) looks channels-first: build the model "
+                    f"for ({w}, {channels}, {h}) and give it `np.moveaxis(x, 1, -1)`."
+                )
             raise ValueError(
                 f'Layer "{self.name}": the map has shrunk to {h}x{w} here, smaller than the '
                 f'{word} {kernel[0]}x{kernel[1]} (padding="{padding}"), so nothing would be left '
                 "(computed output size would be zero or negative). Use "
                 f'padding="same", a smaller {word}, or fewer poolings or strides before this '
-                "layer."
+                f"layer.{hint}"
             )
         return height, width

@@ -214,7 +214,7 @@ class BatchNormalization(Layer):
 def _number(value: Any, name: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise ValueError(f"BatchNormalization: {name} must be a finite number, got {value!r}.")

@@ -61,7 +61,7 @@ class _Pooling2D(MapsLayer):
             If the map is smaller than the window.
         """
         n, c, h, w = self._split(input_shape)
-        oh, ow = self._window_sizes(h, w, self.pool_size, self.strides, self.padding, "window")
+        oh, ow = self._window_sizes(h, w, self.pool_size, self.strides, self.padding, "window", c)
         return self._join(n, c, oh, ow)
 
     def get_config(self) -> dict[str, Any]:

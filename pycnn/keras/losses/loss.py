@@ -24,7 +24,7 @@ from pycnn import ops
 from pycnn._core import Tensor
 from pycnn.keras._config import serialize_object, serialize_value
 from pycnn.keras._convert import as_tensor, cast
-from pycnn.keras._naming import auto_name
+from pycnn.keras._naming import given_name
 from pycnn.keras.backend import float_dtype
 
 __all__ = [
@@ -152,7 +152,7 @@ class Loss:
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
     ) -> None:
-        self.name = name or auto_name(type(self).__name__)
+        self.name = given_name(name, type(self).__name__)
         self.reduction = standardize_reduction(reduction)
         self._dtype = float_dtype(type(self).__name__, dtype)
 
@@ -216,6 +216,8 @@ class LossFunctionWrapper(Loss):
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
+        if not callable(fn):
+            raise TypeError(f"{type(self).__name__}: `fn` must be callable, got {fn!r}.")
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.fn = fn
         self._fn_kwargs = kwargs

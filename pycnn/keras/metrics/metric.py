@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pycnn._core import Tensor
-from pycnn.keras._naming import auto_name, name_scope
+from pycnn.keras._naming import given_name, name_scope
 from pycnn.keras.backend import float_dtype
 from pycnn.keras.variables import Variable
 
@@ -36,7 +36,7 @@ class Metric:
     _direction: str | None = None
 
     def __init__(self, dtype: Any = None, name: str | None = None) -> None:
-        self.name = name or auto_name(type(self).__name__)
+        self.name = given_name(name, type(self).__name__)
         self._dtype = float_dtype(type(self).__name__, dtype)
         self._variables: list[Variable] = []
 

@@ -95,8 +95,8 @@ class Functional(Model):
         self._outputs: tuple[KerasTensor, ...] = tuple(flatten(outputs))
         self._graph = Graph(list(self._inputs), list(self._outputs))
         self.__dict__["_layers"] = [op for op in self._graph.operations if isinstance(op, Layer)]
-        if trainable is not None:
-            self.trainable = trainable
+        if trainable is False:  # True is the default, and would thaw frozen layers
+            self.trainable = False
         self.output_names = [t._keras_history.operation.name for t in self._outputs]
         self._build_shapes_dict = {"input_shape": None}
         self.built = True

@@ -130,7 +130,8 @@ def summary_text(
     Raises
     ------
     ValueError
-        If the width does not suffice for the columns, or `layer_range` names no layers.
+        If the width does not suffice for the columns, `positions` are not one a column, or
+        `layer_range` names no layers.
     """
     stack = _is_stack(model)
     relevant: set[Any] = set()
@@ -142,6 +143,10 @@ def summary_text(
         header = ["Layer (type)", "Output Shape", "Param #", "Connected to"]
         align = ["left", "left", "right", "left"]
         relevant = model._graph.nodes
+    if len(parts) != len(header):
+        raise ValueError(
+            f"positions: expected {len(header)} numbers, one for each column, got {parts}"
+        )
     if show_trainable:
         width += 12
         parts = [part * 0.90 for part in parts] + [1.0]
@@ -211,7 +216,17 @@ def print_summary(
     show_trainable: bool = False,
     layer_range: Any = None,
 ) -> None:
-    """Print a model's summary, or hand it to `print_fn` as one text."""
+    """Print a model's summary, or hand it to `print_fn` as one text.
+
+    Raises
+    ------
+    TypeError
+        If `line_length` is no whole number or `print_fn` cannot be called.
+    """
+    if line_length is not None and not isinstance(line_length, int):
+        raise TypeError(f"summary: line_length must be a whole number, got {line_length!r}.")
+    if print_fn is not None and not callable(print_fn):
+        raise TypeError(f"summary: print_fn must be a function of one text, got {print_fn!r}.")
     text = summary_text(model, line_length, positions, expand_nested, show_trainable, layer_range)
     if print_fn is not None:
         print_fn(text + "\n")

@@ -11,7 +11,7 @@ import numpy as np
 from pycnn import ops
 from pycnn._core import Tensor
 from pycnn.keras._config import check_number
-from pycnn.keras.optimizers.optimizer import Optimizer
+from pycnn.keras.optimizers.optimizer import Optimizer, as_float32
 from pycnn.keras.variables import Variable
 
 __all__ = ["Adam", "AdamW"]
@@ -98,13 +98,14 @@ class Adam(Optimizer):
         """Return float64[6]: rate, beta_1, beta_2, epsilon, weight decay, number of the step."""
         # Keras takes the powers of betas rounded to float32, whatever the weights' type. The
         # engine computes in float64; the factor between both goes into the rate.
-        step = int(self._iterations) + 1
-        factor = _correction(_float32(self.beta_1), _float32(self.beta_2), step) / _correction(
-            self.beta_1, self.beta_2, step
+        step = int(self._iterations.item()) + 1
+        beta_1, beta_2 = self.beta_1, self.beta_2
+        factor = _correction(as_float32(beta_1), as_float32(beta_2), step) / _correction(
+            beta_1, beta_2, step
         )
-        decay = _float32(self.weight_decay or 0.0) / factor
+        decay = as_float32(self.weight_decay or 0.0) / factor
         rate = self.current_rate() * factor
-        return np.array([rate, self.beta_1, self.beta_2, self.epsilon, decay, float(step)])
+        return np.array([rate, beta_1, beta_2, self.epsilon, decay, float(step)])
 
     def _decay_mask(self) -> np.ndarray:
         return np.array([1.0, 1.0, 1.0, 1.0, 0.0, 1.0])
@@ -167,10 +168,6 @@ class AdamW(Adam):
             name=name,
             **kwargs,
         )
-
-
-def _float32(value: float) -> float:
-    return float(np.float32(value))
 
 
 def _correction(beta_1: float, beta_2: float, step: int) -> float:

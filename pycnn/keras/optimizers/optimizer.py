@@ -8,6 +8,8 @@ recorded once and run many times as well as for a single `apply`. What changes f
 
 from __future__ import annotations
 
+import functools
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +28,7 @@ from pycnn.keras.backend import floatx
 from pycnn.keras.optimizers.schedules import LearningRateSchedule
 from pycnn.keras.variables import Variable
 
-__all__ = ["Optimizer"]
+__all__ = ["Optimizer", "as_float32"]
 
 
 class Optimizer:
@@ -184,12 +186,15 @@ class Optimizer:
             If a schedule or callable gives NaN, infinity or a negative number.
         """
         rate = self._learning_rate
+        value: Any
         if isinstance(rate, HostVariable):
-            value = float(rate)
+            value = rate.item()
         elif isinstance(rate, LearningRateSchedule):
             value = rate.rate(int(self._iterations))
         else:
-            value = float(rate())
+            value = rate()
+        if type(value) is float and 0.0 <= value < math.inf:
+            return value  # asked at every step: the full check is for what is wrong
         return check_number(type(self).__name__, "learning_rate", value, 0.0)
 
     # --- State ---
@@ -300,7 +305,8 @@ class Optimizer:
 
     def advance(self) -> None:
         """Count a step."""
-        self._iterations._array[...] += 1
+        count = self._iterations._array
+        count[()] = count.item() + 1  # `+=` on an array without axes takes ten times as long
 
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
         """Take one step with the given gradients.
@@ -477,6 +483,12 @@ class Optimizer:
         return f"<{type(self).__name__} name={self.name}>"
 
 
+@functools.lru_cache(maxsize=64)
+def as_float32(value: float) -> float:
+    """Return a setting rounded as Keras rounds it; asked at every step, hence remembered."""
+    return float(np.float32(value))
+
+
 def _optional(owner: str, name: str, value: Any) -> float | None:
     return None if value is None else check_number(owner, name, value, 0.0)
 
@@ -496,7 +508,14 @@ def _gradient(grad: Any, variable: Variable) -> Tensor:
         if order is not None:
             array = array.transpose(order)
         return _core.tensor(np.ascontiguousarray(array).reshape(variable.tensor.shape))
+    if isinstance(grad, Tensor):
+        kind, expected = "a Tensor", tuple(variable.tensor.shape)
+        hint = f" (the engine's order; an array would be {tuple(variable.shape)})"
+    else:
+        kind, expected, hint = "an array", tuple(variable.shape), ""
+    if expected == tuple(variable.shape):
+        hint = ""
     raise ValueError(
-        f"The gradient of {variable.path!r} has shape {tuple(np.shape(grad))}, expected "
-        f"{tuple(variable.shape)}."
+        f"The gradient of {variable.path!r} is {kind} of shape {tuple(np.shape(grad))}, expected "
+        f"{expected}{hint}."
     )

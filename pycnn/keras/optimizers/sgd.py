@@ -10,7 +10,7 @@ import numpy as np
 from pycnn import ops
 from pycnn._core import Tensor
 from pycnn.keras._config import check_fraction
-from pycnn.keras.optimizers.optimizer import Optimizer
+from pycnn.keras.optimizers.optimizer import Optimizer, as_float32
 from pycnn.keras.variables import Variable
 
 __all__ = ["SGD"]
@@ -82,8 +82,8 @@ class SGD(Optimizer):
     def hyper(self) -> np.ndarray:
         """Return float64[4]: learning rate, momentum, weight decay, dampening (0)."""
         # Keras rounds both to float32, whatever the weights' type.
-        momentum, decay = np.float32(self.momentum), np.float32(self.weight_decay or 0.0)
-        return np.array([self.current_rate(), momentum, decay, 0.0], np.float64)
+        momentum, decay = as_float32(self.momentum), as_float32(self.weight_decay or 0.0)
+        return np.array([self.current_rate(), momentum, decay, 0.0])
 
     def _decay_mask(self) -> np.ndarray:
         return np.array([1.0, 1.0, 0.0, 1.0])

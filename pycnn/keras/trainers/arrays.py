@@ -16,6 +16,7 @@ __all__ = [
     "sample_count",
     "to_array",
     "weight_array",
+    "weight_arrays",
 ]
 
 # What the engine reads as it is; everything else is converted once.
@@ -123,6 +124,20 @@ def weight_array(value: Any) -> np.ndarray:
     if not np.isfinite(array).all():
         raise ValueError("sample_weight: holds NaN or infinite weights")
     return array
+
+
+def weight_arrays(value: Any) -> Any:
+    """Return sample weights as arrays in their structure; a list of numbers is one array."""
+    if isinstance(value, Mapping):
+        return {key: weight_arrays(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)) and not all(_is_scalar(part) for part in value):
+        parts = [weight_arrays(part) for part in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
+    return None if value is None else weight_array(value)
+
+
+def _is_scalar(value: Any) -> bool:
+    return np.isscalar(value) or getattr(value, "ndim", None) == 0
 
 
 def class_weights(y: np.ndarray, weights: Any) -> np.ndarray:

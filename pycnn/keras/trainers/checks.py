@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from pycnn._core import ShapeError
 from pycnn.keras.layers._tree import flatten
 from pycnn.keras.losses._checks import check_targets
 
@@ -23,6 +24,7 @@ __all__ = [
     "check_label_shapes",
     "check_label_values",
     "check_output_activation",
+    "check_shuffle",
     "check_validation_freq",
     "loss_kind",
     "output_layer_names",
@@ -37,6 +39,21 @@ _CROSSENTROPIES = (
     "sparse_categorical_crossentropy",
     "categorical_crossentropy",
     "binary_crossentropy",
+)
+# Losses that pair labels and outputs number by number.
+_ELEMENTWISE = (
+    "categorical_hinge",
+    "cosine_similarity",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
+    "squared_hinge",
 )
 # Activations whose results may be negative, hence are no probabilities.
 _MAY_BE_NEGATIVE = ("linear", "tanh", "leaky_relu", "elu", "selu", "gelu", "silu", "swish", "mish")
@@ -156,6 +173,23 @@ def check_validation_freq(freq: Any) -> None:
         )
 
 
+def check_shuffle(shuffle: Any) -> bool:
+    """Return whether to shuffle, of True, False, None or "batch".
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
+    """
+    if shuffle is None or (isinstance(shuffle, str) and shuffle == "batch"):
+        return shuffle is not None
+    if isinstance(shuffle, (bool, np.bool_)) or (isinstance(shuffle, int) and shuffle in (0, 1)):
+        return bool(shuffle)
+    raise TypeError(
+        f"fit: shuffle must be True or False, got {shuffle!r} of type {type(shuffle).__name__}"
+    )
+
+
 def check_validation_split(fraction: Any) -> float:
     """Return the share of the data to hold out, from 0 up to but not 1."""
     if fraction is None:
@@ -199,7 +233,7 @@ def output_layer_names(model: Any, count: int) -> list[str]:
 
 
 def check_label_shapes(loss: Any, y: Any, output_shape: Sequence[Any], layer: str) -> None:
-    """Check the shape of labels against a cross-entropy and its output.
+    """Check the shape of labels against a loss of the package and its output.
 
     Parameters
     ----------
@@ -211,15 +245,45 @@ def check_label_shapes(loss: Any, y: Any, output_shape: Sequence[Any], layer: st
         The output's shape, (None, ..., C).
     layer : str
         The output's layer.
+
+    Raises
+    ------
+    ShapeError
+        If they do not fit.
     """
     kind = loss_kind(loss)
-    if kind is None or None in output_shape[1:]:
+    if None in output_shape[1:]:
         return
     shape = tuple(y.shape)
     full = (shape[0], *output_shape[1:])
+    if kind is None:
+        _check_elementwise(loss, shape, full, layer)
+        return
     if kind == "binary_crossentropy" and (*shape, 1) == full:
         return  # (N,) for (N, 1) is accepted, as in Keras
     check_targets(kind, shape, full, layer)
+
+
+def _check_elementwise(loss: Any, true: tuple[int, ...], pred: tuple[int, ...], layer: str) -> None:
+    """Check shapes against a loss such as the mean squared error; sizes of 1 are stretched."""
+    function = getattr(loss, "fn", None)
+    name = getattr(function, "__name__", None)
+    if name not in _ELEMENTWISE or not str(function.__module__).startswith("pycnn."):
+        return
+    one, other = true, pred
+    if len(one) == len(other) + 1 and one[-1] == 1:
+        one = one[:-1]
+    elif len(other) == len(one) + 1 and other[-1] == 1:
+        other = other[:-1]
+    if all(t == p or 1 in (t, p) for t, p in zip(reversed(one), reversed(other), strict=False)):
+        return
+    fix = ""
+    if true[:-1] == pred[:-1]:
+        fix = f": give the layer {true[-1]} units, or y {pred[-1]} columns"
+    raise ShapeError(
+        f"{name} expects targets of the shape of the output of layer {layer!r}, {pred}, got "
+        f"{true}{fix}"
+    )
 
 
 def check_label_values(loss: Any, y: np.ndarray, output_shape: Sequence[Any], layer: str) -> None:

@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from pycnn import ops
 from pycnn.keras import losses as losses_module
 from pycnn.keras import metrics as metrics_module
@@ -23,6 +25,9 @@ __all__ = ["CompileLoss", "CompileMetrics", "OutputLoss", "is_binary_or_sparse",
 
 # Names whose meaning depends on the shapes of labels and outputs.
 _CHOSEN_LATER = ("crossentropy", "ce", "accuracy", "acc")
+_NUMBER = (int, float, np.integer, np.floating)
+# What a trainer calls the one output of a model whose outputs have no names.
+_NO_NAMES = ["output"]
 
 
 def is_binary_or_sparse(y_true: Any, y_pred: Any) -> tuple[bool, bool]:
@@ -169,7 +174,7 @@ class CompileLoss:
 
     def __init__(self, loss: Any, loss_weights: Any, output_names: Sequence[str] = ()) -> None:
         if loss_weights is not None and not isinstance(
-            loss_weights, (list, tuple, Mapping, float, int)
+            loss_weights, (list, tuple, Mapping, *_NUMBER)
         ):
             raise ValueError(
                 "loss_weights: expected a number (one output), or a list or dict of numbers, got "
@@ -179,8 +184,10 @@ class CompileLoss:
         self._user_weights = loss_weights
         check_names("loss", loss)
         for weight in flatten(loss_weights):
-            if weight is not None and not isinstance(weight, (int, float)):
+            if weight is not None and not isinstance(weight, _NUMBER):
                 raise ValueError(f"loss_weights: expected numbers, got {weight!r}")
+            if weight is not None and not np.isfinite(weight):
+                raise ValueError(f"loss_weights: expected finite numbers, got {weight!r}")
         if output_names:
             self._specs(output_names)
         self.losses: list[OutputLoss] = []
@@ -195,7 +202,7 @@ class CompileLoss:
             specs = [loss] * len(names)
         if weights is None:
             shares: list[Any] = [None] * len(names)
-        elif isinstance(weights, (int, float)):
+        elif isinstance(weights, _NUMBER):
             if len(names) > 1:
                 raise ValueError(
                     f"loss_weights: the model has {len(names)} outputs, give a list or dict of "
@@ -259,11 +266,15 @@ class CompileMetrics:
     ----------
     metrics, weighted_metrics : list, tuple or dict, optional
         As given to `compile`.
+    output_names : list of str
+        The model's outputs; empty where not known yet.
     """
 
     name = "compile_metrics"
 
-    def __init__(self, metrics: Any, weighted_metrics: Any) -> None:
+    def __init__(
+        self, metrics: Any, weighted_metrics: Any, output_names: Sequence[str] = ()
+    ) -> None:
         for argument, value in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
             if value is not None and not isinstance(value, (list, tuple, Mapping)):
                 raise ValueError(
@@ -271,6 +282,8 @@ class CompileMetrics:
                     f"{type(value).__name__}"
                 )
             check_names("metrics", value)
+            if value and output_names:
+                _metrics_by_output(value, output_names, argument)
         self._user = metrics
         self._user_weighted = weighted_metrics
         # (output, Metric, the output's name where it is part of the metric's)
@@ -294,8 +307,8 @@ class CompileMetrics:
     ) -> list[tuple[int, Any, str | None]]:
         if not wanted:
             return []
-        if len(names) == 1:
-            per_output: list[Any] = [flatten(wanted)]
+        if list(names) == _NO_NAMES and isinstance(wanted, Mapping):
+            per_output: list[Any] = list(wanted.values())[:1]
         else:
             per_output = _metrics_by_output(wanted, names, argument)
         made = []
@@ -352,9 +365,23 @@ class CompileMetrics:
 
 
 def _metrics_by_output(wanted: Any, names: Sequence[str], argument: str) -> list[Any]:
-    """Return the metrics of every output of a model with several."""
+    """Return the metrics of every output.
+
+    Raises
+    ------
+    ValueError
+        If the number or the names do not fit the outputs.
+    """
     if isinstance(wanted, Mapping):
         return order_by_output(wanted, names, argument)
+    if len(names) == 1:
+        lists = sum(isinstance(item, (list, tuple, Mapping)) for item in wanted)
+        if lists and len(wanted) > 1:
+            raise ValueError(
+                f"{argument}: the model has one output ({names[0]}), expected one list such as "
+                f"{flatten(wanted)!r}, got {wanted!r}"
+            )
+        return [flatten(wanted)]
     if len(wanted) == len(names):
         return list(wanted)
     raise ValueError(

@@ -160,7 +160,7 @@ class CompiledModel:
         elif loss_weights is not None:
             raise ValueError(f"compile: loss_weights={loss_weights!r} needs a loss")
         if metrics is not None or weighted_metrics is not None:
-            state.compile_metrics = CompileMetrics(metrics, weighted_metrics)
+            state.compile_metrics = CompileMetrics(metrics, weighted_metrics, names)
         state.loss_tracker = metrics_module.Mean(name="loss")
         state.trainable = {id(layer): layer.trainable for layer in self._flatten_layers()}
         state.config = {

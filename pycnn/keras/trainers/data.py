@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 
 from pycnn._core import Tensor
 from pycnn.keras.layers._tree import flatten, map_structure
-from pycnn.keras.trainers.arrays import class_weights, sample_count, to_array, weight_array
+from pycnn.keras.trainers.arrays import class_weights, sample_count, to_array, weight_arrays
 from pycnn.keras.trainers.step import StepData
 
 __all__ = [
@@ -314,7 +314,7 @@ def is_batch_sequence(value: Any) -> bool:
 
 def is_stream(value: Any) -> bool:
     """Tell whether ``value`` gives batches, one after the other or by index."""
-    if isinstance(value, (np.ndarray, Tensor, list, tuple, Mapping, str, bytes)):
+    if isinstance(value, (np.ndarray, Tensor, list, tuple, Mapping, Set, str, bytes)):
         return False
     if isinstance(value, (types.GeneratorType, Iterator)) or is_batch_sequence(value):
         return True
@@ -325,7 +325,7 @@ def is_stream(value: Any) -> bool:
 
 def combine_weights(y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None) -> Any:
     """Return the weights of the samples: ``sample_weight`` times ``class_weight``, or None."""
-    weights = map_structure(lambda a: None if a is None else weight_array(a), sample_weight)
+    weights = weight_arrays(sample_weight)
     if class_weight is None:
         return weights
     if y is None:
@@ -465,7 +465,7 @@ def split_validation(
         )
     arrays = form.inputs_as_arrays(x)
     targets = form.labels_as_arrays(y)
-    weights = map_structure(lambda a: None if a is None else weight_array(a), sample_weight)
+    weights = weight_arrays(sample_weight)
     size = sample_count(arrays, targets, weights)
     at = math.floor(size * (1.0 - fraction))
     if at in (0, size):

@@ -135,7 +135,7 @@ class Trainer(CompiledModel):
             sample_weight,
             batch_size=size,
             steps=steps,
-            shuffle=shuffle,
+            shuffle=checks.check_shuffle(shuffle),
             seed=_shuffle_seed,
             class_weight=class_weight,
             form=self._data_form,

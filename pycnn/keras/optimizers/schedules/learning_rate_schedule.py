@@ -45,7 +45,7 @@ class LearningRateSchedule:
         """Return the learning rate of step `step` as a float."""
         if type(self).__call__ is LearningRateSchedule.__call__:
             return float(self._at(np.float64(step)))
-        return float(self(step))
+        return check_number(type(self).__name__, "learning rate", self(step))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments to make an equal schedule."""
@@ -142,6 +142,14 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     def __init__(
         self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant"
     ) -> None:
+        for argument, given in (("boundaries", boundaries), ("values", values)):
+            if not isinstance(given, (list, tuple, np.ndarray)) or np.ndim(given) != 1:
+                raise TypeError(
+                    f"PiecewiseConstantDecay: `{argument}` must be a list of numbers, got "
+                    f"{given!r}."
+                )
+        for boundary in boundaries:
+            check_number("PiecewiseConstantDecay", "boundaries", boundary)
         if len(boundaries) != len(values) - 1:
             raise ValueError(
                 "PiecewiseConstantDecay: `values` must have one element more than `boundaries`, "

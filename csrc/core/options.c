@@ -1,0 +1,4 @@
+/* The switches and their defaults; python/module.c sets them. */
+#include "core/options.h"
+
+int pcnn_option_winograd = PCNN_WINOGRAD_AUTO;

@@ -1,0 +1,161 @@
+/* conv2d_dw through Winograd's transforms (winograd_dw.kernel.c): in which pieces.
+ *
+ * An item takes a range of columns and a group of panels (LANES output channels each), and sums
+ * their products chunk by chunk of columns into partial sums of its own. Afterwards the partial
+ * sums of the ranges are added in order and transformed to dw. All of it depends on shapes only. */
+#include <string.h>
+
+#include "core/options.h"
+#include "core/parallel.h"
+#include "isa/kernels.h"
+#include "ops/conv2d.h"
+#include "ops/winograd.h"
+
+enum {
+    ITEMS = 8,
+    GROUP_CHANNELS = 64, /* of a group, at least */
+    RANGE_COLUMNS = 4,   /* of a range, at least */
+    SCRATCH_BYTES = 1 << 20,
+    MIN_COLUMNS = 4, /* of a chunk */
+    MAX_COLUMNS = 16,
+};
+
+typedef struct {
+    const pcnn_site *site;
+    const pcnn_kernels *kernels;
+    pcnn_conv2d_geometry g;
+    bool bias;
+    int64_t size; /* bytes of a real */
+    int64_t columns, ranges, panels, groups;
+    int64_t most_columns; /* of a chunk */
+    int64_t lanes;
+    int64_t V_step, D_step, sums_step, slot, rows; /* in reals; rows: of bias */
+    char *sums, *biases, *scratch;
+} job;
+
+static pcnn_conv2d_geometry
+forward_of(const pcnn_site *site)
+{
+    const pcnn_conv2d_dw_attrs *attrs = site->attrs;
+    return pcnn_conv2d_geometry_of(&site->in[0].type, &site->out[0].type, &attrs->stride,
+                                   &attrs->padding);
+}
+
+static int64_t
+at_most(int64_t value, int64_t most)
+{
+    return value < most ? value : most;
+}
+
+static int64_t
+at_least(int64_t value, int64_t least)
+{
+    return value > least ? value : least;
+}
+
+static job
+job_of(const pcnn_site *site)
+{
+    const pcnn_conv2d_dw_attrs *attrs = site->attrs;
+    const pcnn_dtype dtype = site->in[0].type.dtype;
+    job job = {.site = site,
+               .kernels = pcnn_kernels_for(dtype),
+               .g = forward_of(site),
+               .bias = attrs->bias != 0,
+               .size = (int64_t)pcnn_dtype_size(dtype)};
+    const pcnn_conv2d_geometry *g = &job.g;
+    const int64_t blocks = (site->in[0].type.shape[0] + PCNN_BLOCK - 1) / PCNN_BLOCK;
+    job.columns = blocks * pcnn_winograd_tiles(g);
+    job.lanes = job.kernels->winograd_lanes();
+    job.panels = pcnn_tiles(g->OC, job.lanes);
+    job.groups = at_most(at_least(g->OC / GROUP_CHANNELS, 1), ITEMS);
+    job.ranges = at_least(at_most(pcnn_tiles(ITEMS, job.groups), job.columns / RANGE_COLUMNS), 1);
+
+    const int64_t panels = pcnn_tiles(job.panels, job.groups);
+    const int64_t column =
+        PCNN_WINOGRAD_ELEMENTS * (g->C + panels * job.lanes) * PCNN_BLOCK * job.size;
+    job.most_columns =
+        at_most(at_least(column ? SCRATCH_BYTES / column : 0, MIN_COLUMNS), MAX_COLUMNS);
+    job.V_step = job.most_columns * g->C * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
+    job.D_step = job.most_columns * panels * job.lanes * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
+    job.slot = PCNN_WINOGRAD_ELEMENTS * (job.V_step + job.D_step);
+    job.sums_step = g->C * job.panels * job.lanes + PCNN_WINOGRAD_PAD;
+    job.rows = job.panels * job.lanes;
+    job.sums = site->work;
+    job.biases = job.sums + job.ranges * PCNN_WINOGRAD_ELEMENTS * job.sums_step * job.size;
+    job.scratch = job.biases + job.ranges * job.rows * PCNN_BLOCK * job.size;
+    return job;
+}
+
+int64_t
+pcnn_winograd_dw_workspace(const pcnn_site *site)
+{
+    const job job = job_of(site);
+    const int64_t slots = at_most(job.ranges * job.groups, PCNN_WINOGRAD_SLOTS);
+    return (job.ranges * PCNN_WINOGRAD_ELEMENTS * job.sums_step +
+            job.ranges * job.rows * PCNN_BLOCK + slots * job.slot) *
+           job.size;
+}
+
+static void
+run_item(const void *context, int64_t item, int64_t slot)
+{
+    const job *job = context;
+    const pcnn_conv2d_geometry *g = &job->g;
+    const pcnn_kernels *kernels = job->kernels;
+    const int64_t range = item / job->groups, group = item % job->groups;
+    const int64_t panel0 = pcnn_tile_begin(job->panels, job->groups, group);
+    const int64_t panel1 = pcnn_tile_begin(job->panels, job->groups, group + 1);
+    const int64_t first = pcnn_tile_begin(job->columns, job->ranges, range);
+    const int64_t columns = pcnn_tile_begin(job->columns, job->ranges, range + 1) - first;
+    const int64_t chunks = pcnn_tiles(columns, job->most_columns);
+    char *V = job->scratch + slot * job->slot * job->size;
+    char *D = V + PCNN_WINOGRAD_ELEMENTS * job->V_step * job->size;
+    char *sums =
+        job->sums +
+        (range * PCNN_WINOGRAD_ELEMENTS * job->sums_step + panel0 * job->lanes) * job->size;
+    char *bias = job->biases + (range * job->rows + panel0 * job->lanes) * PCNN_BLOCK * job->size;
+    memset(bias, 0, (size_t)((panel1 - panel0) * job->lanes * PCNN_BLOCK * job->size));
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        const int64_t begin = first + pcnn_tile_begin(columns, chunks, chunk);
+        const int64_t end = first + pcnn_tile_begin(columns, chunks, chunk + 1);
+        kernels->winograd_input(g, job->site->in[0].data, V, job->V_step, begin, end);
+        kernels->winograd_dw_input(g, job->site->in[1].data, D, job->D_step,
+                                   job->bias ? bias : NULL, begin, end, panel0, panel1);
+        kernels->winograd_dw_products(g, V, job->V_step, D, job->D_step, sums, job->sums_step,
+                                      end - begin, panel1 - panel0, job->panels, chunk == 0);
+    }
+}
+
+static void
+finish_panels(void *context, int64_t begin, int64_t end, int worker)
+{
+    const job *job = context;
+    (void)worker;
+    for (int64_t panel = begin; panel < end; panel++)
+        job->kernels->winograd_dw_output(&job->g, job->sums, job->sums_step, job->ranges,
+                                         job->site->out[0].data, panel, job->panels);
+}
+
+pcnn_status
+pcnn_winograd_dw(const pcnn_site *site)
+{
+    job job = job_of(site);
+    const pcnn_conv2d_geometry *g = &job.g;
+    const double weights = (double)g->OC * (double)g->C;
+    const double products = weights * PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK * (double)job.columns;
+    pcnn_winograd_parallel(job.ranges * job.groups, products / (job.size == 8 ? 12 : 25), run_item,
+                           &job);
+    pcnn_parallel(job.panels, 1, 8 * weights * (double)job.ranges, finish_panels, &job);
+    if (job.bias)
+        job.kernels->winograd_db_output(job.biases, job.ranges, job.rows, site->out[1].data, g->OC);
+    return PCNN_OK;
+}
+
+const char *
+pcnn_winograd_dw_refuse(const pcnn_site *site)
+{
+    const pcnn_conv2d_geometry g = forward_of(site);
+    const int64_t N = site->in[0].type.shape[0];
+    return pcnn_winograd_refuse(site->in[0].type.dtype, &g, N, N * g.OH * g.OW, 512);
+}

@@ -1,0 +1,251 @@
+/* The gradient of a convolution's weights and bias through Winograd's transforms:
+ *
+ *     dw = G' [sum over columns and images of (B' x B) .* (A dy A')] G,  db = the sum of dy
+ *
+ * The sum is, for each of the 36 elements, a matrix product over columns and images. With images in
+ * the lanes every product would end in a sum of lanes; so the transformed dy is turned while it is
+ * stored: output channels stand in the lanes, and numbers of x are broadcast. Buffers:
+ *
+ *     V[e][column][c][16]     as in the forward pass
+ *     D[e][panel][column][16][LANES]  a panel is LANES output channels, zeros behind the last
+ *     sums[e][c][panel][LANES]        kept over many columns */
+#include "isa/kernels.h"
+#include "isa/vec.h"
+#include "ops/quad.h"
+#include "ops/winograd.h"
+#include "ops/winograd_tile.h"
+
+/* Accumulators: 2 * CHANNELS of the registers, CHANNELS of x by two panels. */
+enum {
+#if defined(PCNN_ISA_AVX512)
+    CHANNELS = 12,
+#elif defined(PCNN_ISA_AVX2)
+    CHANNELS = 6,
+#else
+    CHANNELS = 4,
+#endif
+};
+
+int64_t
+PCNN_K(winograd_lanes)(void)
+{
+    return LANES;
+}
+
+/* ---- dy ---- */
+
+/* Sixteen images of LANES channels become LANES channels of sixteen images. */
+ALWAYS_INLINE void
+turn(const real *from, int64_t from_step, real *to)
+{
+    for (int o = 0; o < LANES; o += QUAD)
+        for (int l = 0; l < PCNN_BLOCK; l += QUAD) {
+            quad r[QUAD];
+            UNROLL
+            for (int i = 0; i < (int)QUAD; i++)
+                r[i] = *(const quad_unaligned *)(from + (o + i) * from_step + l);
+            transpose_quads(r);
+            UNROLL
+            for (int i = 0; i < (int)QUAD; i++)
+                *(quad_unaligned *)(to + (l + i) * LANES + o) = r[i];
+        }
+}
+
+static int64_t
+minimum(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Columns begin .. end-1 of dy, panels panel0 .. panel1-1, into D; adds dy to bias[oc][16], whose
+ * first row is that of panel0 (NULL: db is not wanted). */
+void
+PCNN_K(winograd_dw_input)(const void *geometry, const void *dy, void *D, int64_t step, void *bias,
+                          int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
+{
+    const pcnn_conv2d_geometry *g = geometry;
+    enum { TURN_STEP = PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK };
+    const int64_t plane = g->OH * g->OW * PCNN_BLOCK, row = g->OW * PCNN_BLOCK;
+    real before[LANES][PCNN_WINOGRAD_ELEMENTS][PCNN_BLOCK], patch[4][4][PCNN_BLOCK];
+    for (int64_t panel = panel0; panel < panel1; panel++) {
+        const int64_t size = minimum(g->OC - panel * LANES, LANES);
+        if (size < LANES)
+            memset(before, 0, sizeof before);
+        for (int64_t column = begin; column < end; column++) {
+            const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
+            const int64_t rows = minimum(g->OH - at.oh, 4), columns = minimum(g->OW - at.ow, 4);
+            const real *from = (const real *)dy + (at.block * g->OC + panel * LANES) * plane +
+                               at.oh * row + at.ow * PCNN_BLOCK;
+            const bool inside = rows == 4 && columns == 4;
+            if (!inside)
+                memset(patch, 0, sizeof patch);
+            for (int64_t o = 0; o < size; o++, from += plane)
+                for (int v = 0; v < VECS; v++) {
+                    vec sum = {0};
+                    for (int64_t i = 0; i < rows; i++)
+                        for (int64_t j = 0; j < columns; j++) {
+                            vec value = vload(from + i * row + j * PCNN_BLOCK + v * LANES);
+                            sum += value;
+                            if (!inside)
+                                vstore(&patch[i][j][v * LANES], value);
+                        }
+                    if (bias != NULL) {
+                        real *total =
+                            (real *)bias + ((panel - panel0) * LANES + o) * PCNN_BLOCK + v * LANES;
+                        vstore(total, vload(total) + sum);
+                    }
+                    if (inside)
+                        winograd_transform_dy(from + v * LANES, row, &before[o][0][v * LANES],
+                                              PCNN_BLOCK);
+                    else
+                        winograd_transform_dy(&patch[0][0][v * LANES], 4 * PCNN_BLOCK,
+                                              &before[o][0][v * LANES], PCNN_BLOCK);
+                }
+            real *to = (real *)D +
+                       ((panel - panel0) * (end - begin) + column - begin) * PCNN_BLOCK * LANES;
+            for (int e = 0; e < PCNN_WINOGRAD_ELEMENTS; e++)
+                turn(&before[0][e][0], TURN_STEP, to + e * step);
+        }
+    }
+}
+
+/* ---- products ---- */
+
+/* CB channels of x by PB panels over all columns; CB and PB are literals at every call. */
+ALWAYS_INLINE void
+product(const int CB, const int PB, bool first, int64_t columns, const real *v, int64_t v_column,
+        const real *d, int64_t d_panel, real *sums, int64_t sums_c)
+{
+    vec acc[CHANNELS][2];
+    UNROLL
+    for (int c = 0; c < CB; c++) {
+        UNROLL
+        for (int p = 0; p < PB; p++)
+            acc[c][p] = first ? (vec){0} : vload(sums + c * sums_c + p * LANES);
+    }
+    for (; columns > 0; columns--, v += v_column)
+        for (int64_t image = 0; image < PCNN_BLOCK; image++, d += LANES) {
+            vec value[2];
+            UNROLL
+            for (int p = 0; p < PB; p++)
+                value[p] = vload(d + p * d_panel);
+            UNROLL
+            for (int c = 0; c < CB; c++) {
+                vec x = vset(v[c * PCNN_BLOCK + image]);
+                UNROLL
+                for (int p = 0; p < PB; p++)
+                    acc[c][p] = vfma(value[p], x, acc[c][p]);
+            }
+        }
+    UNROLL
+    for (int c = 0; c < CB; c++) {
+        UNROLL
+        for (int p = 0; p < PB; p++)
+            vstore(sums + c * sums_c + p * LANES, acc[c][p]);
+    }
+}
+
+typedef void (*product_function)(bool, int64_t, const real *, int64_t, const real *, int64_t,
+                                 real *, int64_t);
+
+#define PRODUCT(CB, PB)                                                                           \
+    static void product_##CB##_##PB(bool first, int64_t columns, const real *v, int64_t v_column, \
+                                    const real *d, int64_t d_panel, real *sums, int64_t sums_c)   \
+    {                                                                                             \
+        product(CB, PB, first, columns, v, v_column, d, d_panel, sums, sums_c);                   \
+    }
+#define PRODUCT_PAIR(CB) PRODUCT(CB, 1) PRODUCT(CB, 2)
+#define ENTRY(CB) {product_##CB##_1, product_##CB##_2},
+#if defined(PCNN_ISA_AVX512)
+#define EACH_SIZE(_) _(1) _(2) _(3) _(4) _(5) _(6) _(7) _(8) _(9) _(10) _(11) _(12)
+#elif defined(PCNN_ISA_AVX2)
+#define EACH_SIZE(_) _(1) _(2) _(3) _(4) _(5) _(6)
+#else
+#define EACH_SIZE(_) _(1) _(2) _(3) _(4)
+#endif
+EACH_SIZE(PRODUCT_PAIR)
+static const product_function product_of_size[][2] = {EACH_SIZE(ENTRY)};
+_Static_assert(sizeof product_of_size / sizeof product_of_size[0] == CHANNELS, "sizes");
+
+/* sums (+)= the products of `columns` columns; `panels` panels, of which sums[e][c] has all_panels
+ * and begins at the first of these. */
+void
+PCNN_K(winograd_dw_products)(const void *geometry, const void *V, int64_t V_step, const void *D,
+                             int64_t D_step, void *sums, int64_t sums_step, int64_t columns,
+                             int64_t panels, int64_t all_panels, bool first)
+{
+    const pcnn_conv2d_geometry *g = geometry;
+    const int64_t tiles = pcnn_tiles(g->C, CHANNELS);
+    const int64_t d_panel = columns * PCNN_BLOCK * LANES;
+    for (int e = 0; e < PCNN_WINOGRAD_ELEMENTS; e++)
+        for (int64_t panel = 0; panel < panels; panel += 2) {
+            const int pair = panel + 1 < panels;
+            for (int64_t t = 0; t < tiles; t++) {
+                const int64_t c = pcnn_tile_begin(g->C, tiles, t);
+                const int64_t size = pcnn_tile_begin(g->C, tiles, t + 1) - c;
+                product_of_size[size - 1][pair](
+                    first, columns, (const real *)V + e * V_step + c * PCNN_BLOCK,
+                    g->C * PCNN_BLOCK, (const real *)D + e * D_step + panel * d_panel, d_panel,
+                    (real *)sums + e * sums_step + (c * all_panels + panel) * LANES,
+                    all_panels * LANES);
+            }
+        }
+}
+
+/* ---- dw ---- */
+
+/* Panel `panel` of dw [OC][C][3][3] from `ranges` partial sums, which are added in order. */
+void
+PCNN_K(winograd_dw_output)(const void *geometry, const void *sums, int64_t sums_step,
+                           int64_t ranges, void *dw, int64_t panel, int64_t all_panels)
+{
+    const pcnn_conv2d_geometry *g = geometry;
+    const int64_t size = minimum(g->OC - panel * LANES, LANES);
+    for (int64_t c = 0; c < g->C; c++) {
+        const real *from = (const real *)sums + (c * all_panels + panel) * LANES;
+        vec half[3][6];
+        UNROLL
+        for (int j = 0; j < 6; j++) {
+            vec column[6], r[3];
+            UNROLL
+            for (int i = 0; i < 6; i++) {
+                const real *at = from + (6 * i + j) * sums_step;
+                vec sum = vload(at);
+                for (int64_t k = 1; k < ranges; k++)
+                    sum += vload(at + k * PCNN_WINOGRAD_ELEMENTS * sums_step);
+                column[i] = sum;
+            }
+            winograd_weights_adjoint(column, r);
+            UNROLL
+            for (int i = 0; i < 3; i++)
+                half[i][j] = r[i];
+        }
+        real tap[9][LANES];
+        UNROLL
+        for (int i = 0; i < 3; i++) {
+            vec r[3];
+            winograd_weights_adjoint(half[i], r);
+            UNROLL
+            for (int j = 0; j < 3; j++)
+                vstore(tap[3 * i + j], r[j]);
+        }
+        for (int64_t o = 0; o < size; o++) {
+            real *to = (real *)dw + ((panel * LANES + o) * g->C + c) * 9;
+            for (int i = 0; i < 9; i++)
+                to[i] = tap[i][o];
+        }
+    }
+}
+
+/* db from `ranges` partial sums bias[range][rows][16]. */
+void
+PCNN_K(winograd_db_output)(const void *bias, int64_t ranges, int64_t rows, void *db, int64_t OC)
+{
+    for (int64_t oc = 0; oc < OC; oc++) {
+        vec total = {0};
+        for (int64_t k = 0; k < ranges; k++)
+            for (int v = 0; v < VECS; v++)
+                total += vload((const real *)bias + (k * rows + oc) * PCNN_BLOCK + v * LANES);
+        ((real *)db)[oc] = vsum(total);
+    }
+}

@@ -1,0 +1,290 @@
+"""Winograd's convolution: every pass, every edge, against sums in float64.
+
+Two ways of being right are checked apart. In float64, with weights that make all fractions whole
+(multiples of 1296 = 36 * 36: the transform of three weights has ninths and quarters), every step
+is exact and so must be the result. In float32 the points 1/2 and 3/2 need more bits than there
+are; there sums of small whole numbers must round to the right whole numbers, and sums of real
+numbers must lie within the bound that all float32 kernels are held to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+import pycnn
+import pycnn._core as core
+from harness import isa, threads
+
+pytestmark = pytest.mark.sanitize
+
+Array = np.ndarray
+ISAS = core.config()["isa_available"]
+CONVOLUTIONS = {"conv2d", "conv2d_dx", "conv2d_dw"}
+OFF, AUTO, ALWAYS = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """N, C, H, W; OC; padding (top, bottom, left, right)."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    oc: int
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def __str__(self) -> str:
+        sides = "".join(map(str, self.padding))
+        return f"{self.n}x{self.c}x{self.h}x{self.w}-{self.oc}-p{sides}"
+
+
+SHAPES = [
+    Shape(16, 3, 6, 6, 5),  # one whole tile
+    Shape(8, 1, 3, 3, 1),  # one output
+    Shape(17, 7, 13, 9, 13, (1, 1, 1, 1)),
+    Shape(9, 20, 5, 11, 33, (0, 2, 1, 0)),  # uneven
+    Shape(33, 2, 4, 3, 2, (1, 1, 1, 1)),
+    Shape(12, 12, 2, 1, 6, (2, 2, 2, 2)),  # mostly padding
+    Shape(10, 5, 16, 10, 24, (1, 0, 0, 1)),
+    Shape(8, 4, 3, 9, 7, (3, 4, 0, 5)),  # padding wider than the kernel
+    Shape(31, 33, 8, 8, 65, (1, 1, 1, 1)),
+]
+BATCHES = [Shape(n, 5, 7, 6, 9, (1, 1, 1, 1)) for n in range(8, 34)]
+
+
+@contextmanager
+def winograd(use: int) -> Iterator[None]:
+    before = core._set_option("winograd", use)
+    try:
+        yield
+    finally:
+        core._set_option("winograd", before)
+
+
+@dataclasses.dataclass
+class Passes:
+    """Results of the three passes, and which implementation each took."""
+
+    y: Array
+    dx: Array
+    dw: Array
+    db: Array
+    impls: dict[str, str]
+
+
+@dataclasses.dataclass
+class Problem:
+    x: Array
+    w: Array
+    b: Array
+    dy: Array
+    shape: Shape
+
+    def run(self) -> Passes:
+        x, w, b = (core.tensor(a, requires_grad=True) for a in (self.x, self.w, self.b))
+        with core.capture() as tape:
+            y = pycnn.ops.conv2d(x, w, b, padding=self.shape.padding)
+            loss = pycnn.ops.sum(y * core.tensor(self.dy))
+            plan = tape.compile([y, *core.gradients(loss, [x, w, b])])
+        y, dx, dw, db = (t.numpy().copy() for t in plan.run())
+        impls = {s["op"]: s["impl"] for s in plan.steps if s["op"] in CONVOLUTIONS}
+        return Passes(y, dx, dw, db, impls)
+
+    def exact(self, magnitude: bool = False) -> dict[str, Array]:
+        """The four results in float64; ``magnitude``: of absolute values."""
+        change = np.abs if magnitude else np.asarray
+        x, w, b, dy = (change(a.astype(np.float64)) for a in (self.x, self.w, self.b, self.dy))
+        top, bottom, left, right = self.shape.padding
+        padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+        oh, ow = dy.shape[2:]
+        y = np.zeros(dy.shape) + b[None, :, None, None]
+        dpadded, dw = np.zeros(padded.shape), np.zeros(w.shape)
+        for i in range(3):
+            for j in range(3):
+                window = padded[:, :, i : i + oh, j : j + ow]
+                y += np.einsum("nchw,oc->nohw", window, w[:, :, i, j], optimize=True)
+                dw[:, :, i, j] = np.einsum("nohw,nchw->oc", dy, window, optimize=True)
+                dpadded[:, :, i : i + oh, j : j + ow] += np.einsum(
+                    "nohw,oc->nchw", dy, w[:, :, i, j], optimize=True
+                )
+        h, v = self.shape.h, self.shape.w
+        dx = dpadded[:, :, top : top + h, left : left + v]
+        return {"y": y, "dx": dx, "dw": dw, "db": dy.sum(axis=(0, 2, 3))}
+
+
+def problem(shape: Shape, dtype: str, kind: str) -> Problem:
+    """``kind``: "whole" (small whole numbers), "normal", or "relu" (as between ReLU layers)."""
+    rng = np.random.default_rng(len(str(shape)) + shape.n)
+    top, bottom, left, right = shape.padding
+    oh, ow = shape.h + top + bottom - 2, shape.w + left + right - 2
+
+    def draw(*size: int) -> Array:
+        if kind == "whole":
+            return rng.integers(-3, 4, size).astype(dtype)
+        return rng.standard_normal(size).astype(dtype)
+
+    x, dy = draw(shape.n, shape.c, shape.h, shape.w), draw(shape.n, shape.oc, oh, ow)
+    if kind == "relu":
+        x, dy = np.maximum(x, 0), np.where(rng.random(dy.shape) < 0.5, dy, 0).astype(dtype)
+    return Problem(x, draw(shape.oc, shape.c, 3, 3), draw(shape.oc), dy, shape)
+
+
+def ran_everywhere(passes: Passes) -> None:
+    assert passes.impls == dict.fromkeys(CONVOLUTIONS, "winograd")
+
+
+@pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize("shape", SHAPES + BATCHES, ids=str)
+def test_whole_numbers_are_exact_in_float64(shape: Shape, name: str) -> None:
+    given = problem(shape, "float64", "whole")
+    given.w *= 1296
+    given.dy *= 1296
+    with isa(name), winograd(ALWAYS):
+        passes = given.run()
+    ran_everywhere(passes)
+    for what, want in given.exact().items():
+        np.testing.assert_array_equal(getattr(passes, what), want, what)
+
+
+@pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize("shape", SHAPES + BATCHES, ids=str)
+def test_whole_numbers_round_right_in_float32(shape: Shape, name: str) -> None:
+    given = problem(shape, "float32", "whole")
+    with isa(name), winograd(ALWAYS):
+        passes = given.run()
+    ran_everywhere(passes)
+    for what, want in given.exact().items():
+        got = getattr(passes, what)
+        np.testing.assert_array_equal(np.rint(got), want, what)
+        assert float(np.max(np.abs(got - want))) < 0.1, what
+    np.testing.assert_array_equal(passes.db, given.exact()["db"])
+
+
+# Shapes that take it of their own accord, the smallest among them; the first not forward, where
+# 16 channels are too few for errors to average out at padded corners.
+CHOSEN = [
+    Shape(100, 16, 14, 14, 32, (1, 1, 1, 1)),
+    Shape(32, 64, 13, 13, 64),
+    Shape(32, 48, 8, 8, 32, (1, 1, 1, 1)),
+    Shape(33, 128, 4, 4, 96, (1, 1, 1, 1)),
+    Shape(40, 24, 6, 6, 32),
+    Shape(8, 48, 9, 9, 64, (0, 1, 1, 0)),
+]
+
+
+@pytest.mark.parametrize("kind", ["normal", "relu"])
+@pytest.mark.parametrize("shape", CHOSEN, ids=str)
+def test_real_numbers_within_the_bound(shape: Shape, kind: str) -> None:
+    """|error| <= min(K, 4 + 2 sqrt(K)) 2^-24 sum |a| |b|, as for every float32 kernel."""
+    given = problem(shape, "float32", kind)
+    with winograd(AUTO):
+        passes = given.run()
+    chosen = {op for op, impl in passes.impls.items() if impl == "winograd"}
+    assert chosen == (CONVOLUTIONS if shape is not CHOSEN[0] else {"conv2d_dx", "conv2d_dw"})
+    want, size = given.exact(), given.exact(magnitude=True)
+    pixels = shape.n * given.dy.shape[2] * given.dy.shape[3]
+    terms = {"y": 9 * shape.c + 1, "dx": 9 * shape.oc, "dw": pixels, "db": pixels}
+    for what, k in terms.items():
+        bound = min(k, 4 + 2 * k**0.5) * 2.0**-24 * size[what]
+        error = np.abs(getattr(passes, what) - want[what])
+        worst = float(np.max(error / np.maximum(bound, 1e-30)))
+        assert worst <= 1, f"{what}: {worst:.2f} of the bound"
+
+
+@pytest.mark.parametrize("shape", [SHAPES[3], SHAPES[8], CHOSEN[1]], ids=str)
+def test_threads_change_no_bit(shape: Shape) -> None:
+    given = problem(shape, "float32", "normal")
+    with winograd(ALWAYS):
+        results = []
+        for n in (1, 2, 3, 8, 11):
+            with threads(n):
+                results.append(given.run())
+    ran_everywhere(results[0])
+    for other in results[1:]:
+        for what in ("y", "dx", "dw", "db"):
+            np.testing.assert_array_equal(getattr(other, what), getattr(results[0], what), what)
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+def test_activation_in_the_epilogue(activation: str) -> None:
+    """The same bits as the op by itself, and zeros in the lanes that pad the batch."""
+    given = problem(SHAPES[2], "float32", "normal")
+    found = []
+    for fuse in (0, 1):
+        before = core._set_option("fuse", fuse)
+        try:
+            with winograd(ALWAYS), core.capture() as tape:
+                y = pycnn.ops.conv2d(given.x, given.w, given.b, padding=given.shape.padding)
+                y = getattr(pycnn.ops, activation)(y)
+                # Sums over the batch would see what stands in the padding lanes.
+                plan = tape.compile([y, *pycnn.ops.batch_norm(y)])
+            assert ("conv2d", "winograd") in {(s["op"], s["impl"]) for s in plan.steps}
+            found.append([t.numpy().copy() for t in plan.run()])
+        finally:
+            core._set_option("fuse", before)
+    for first, second in zip(*found, strict=True):
+        np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(found[0][2], found[0][0].mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_not_a_number_stays_in_its_image() -> None:
+    given = problem(SHAPES[2], "float32", "normal")
+    clean = given.x.copy()
+    given.x[3, 2, 4, 4] = np.nan
+    given.x[5, 1, 0, 0] = np.inf
+    others = [n for n in range(given.shape.n) if n not in (3, 5)]
+    with winograd(ALWAYS):
+        broken = given.run().y
+        given.x = clean
+        fine = given.run().y
+    np.testing.assert_array_equal(broken[others], fine[others])
+    assert np.isnan(broken[3, :, 3:6, 3:6]).all()
+    assert not np.isfinite(broken[5, :, :2, :2]).any()
+
+
+def test_when_it_is_chosen() -> None:
+    wide = problem(CHOSEN[1], "float32", "normal")
+    with winograd(AUTO):
+        ran_everywhere(wide.run())
+    with winograd(OFF):
+        assert set(wide.run().impls.values()) == {"n16"}
+    with winograd(AUTO):
+        # Few channels: transforms cost more than they save. float64: what gradients are checked in.
+        assert set(problem(SHAPES[0], "float32", "normal").run().impls.values()) == {"n16"}
+        assert set(problem(CHOSEN[1], "float64", "normal").run().impls.values()) == {"n16"}
+        x, w = np.ones((16, 64, 9, 9), "float32"), np.ones((64, 64, 3, 3), "float32")
+        for other in ({"stride": (2, 2)}, {"stride": (1, 2)}):
+            with core.capture() as tape:
+                plan = tape.compile([pycnn.ops.conv2d(x, w, **other)])
+            assert "winograd" not in {s["impl"] for s in plan.steps}
+
+
+def test_the_environment_switches_it_off() -> None:
+    code = (
+        "import numpy as np, pycnn, pycnn._core as core\n"
+        "x, w = np.ones((16, 64, 8, 8), 'float32'), np.ones((64, 64, 3, 3), 'float32')\n"
+        "with core.capture() as tape:\n"
+        "    plan = tape.compile([pycnn.ops.conv2d(x, w, padding=(1, 1, 1, 1))])\n"
+        "print([s['impl'] for s in plan.steps if s['op'] == 'conv2d'])\n"
+    )
+    folder = os.path.dirname(os.path.dirname(pycnn.__file__))
+    for value, impl in (("direct", "n16"), ("auto", "winograd"), ("", "winograd")):
+        environment = {**os.environ, "PYCNN_CONV": value, "PYTHONPATH": folder}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == f"['{impl}']", done.stderr
+    environment["PYCNN_CONV"] = "fast"
+    done = subprocess.run(
+        [sys.executable, "-c", "import pycnn"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode and "PYCNN_CONV=fast" in done.stderr
