@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import pycnn._core as core
-from loops import NETWORKS, numbers, train_step, zeros_like
+from loops import NETWORKS, numbers, train_step, work, zeros_like
 from pycnn import ops
 
 pytestmark = pytest.mark.sanitize
@@ -38,13 +38,6 @@ def test_keyboard_interrupt() -> None:
 
 
 # ---- fork and spawn ----
-
-
-def work(key: int) -> float:
-    """Something with threads in it: a training step."""
-    p = LAB2.parameters(key=key)
-    train_step(LAB2, p, zeros_like(p), *LAB2.batch(64), 0)
-    return float(sum(np.sum(np.abs(a), dtype=np.float64) for a in numbers(p).values()))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
