@@ -98,11 +98,15 @@ def make_from_name(
     found = table.get(name)
     if found is not None:
         return found
+    # One spelling of each is enough in a list of names.
+    names = [n for n in table if n.islower()] or list(table)
     plain = name.lower().replace("_", "")
     if plain in {other.lower().replace("_", "") for other in absent}:
-        raise NotImplementedError(f"The {kind} {name!r} of Keras is not available in pycnn.")
-    # One spelling of each is enough in a list of names.
-    raise unknown_name(kind, name, [n for n in table if n.islower()] or list(table))
+        have = ", ".join(repr(n) for n in names)
+        raise NotImplementedError(
+            f"The {kind} {name!r} of Keras is not available in pycnn; these are: {have}."
+        )
+    raise unknown_name(kind, name, names)
 
 
 def deserialize_object(
