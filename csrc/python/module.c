@@ -132,8 +132,10 @@ core_set_num_threads(PyObject *module, PyObject *object)
                      (int)PCNN_MAX_THREADS, threads);
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS pcnn_set_threads((int)threads);
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS
+    pcnn_set_threads((int)threads);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -162,10 +164,12 @@ core_clear_plans(PyObject *module, PyObject *unused)
     (void)module;
     (void)unused;
     pcnn_cache_clear();
-    Py_BEGIN_ALLOW_THREADS pcnn_run_lock();
+    Py_BEGIN_ALLOW_THREADS
+    pcnn_run_lock();
     pcnn_arena_trim();
     pcnn_run_unlock();
-    Py_END_ALLOW_THREADS pcnn_storage_trim();
+    Py_END_ALLOW_THREADS
+    pcnn_storage_trim();
     Py_RETURN_NONE;
 }
 
@@ -254,12 +258,13 @@ core_fma_peak(PyObject *module, PyObject *unused)
     (void)module;
     (void)unused;
     double peak = 0;
-    Py_BEGIN_ALLOW_THREADS for (int i = 0; i < 5; i++)
-    {
+    Py_BEGIN_ALLOW_THREADS
+    for (int i = 0; i < 5; i++) {
         double rate = pcnn_kernels_for(PCNN_F32)->fma_peak(2000000);
         peak = rate > peak ? rate : peak;
     }
-    Py_END_ALLOW_THREADS return PyFloat_FromDouble(peak);
+    Py_END_ALLOW_THREADS
+    return PyFloat_FromDouble(peak);
 }
 
 /* ---- options for tests and measurements ---- */
@@ -323,10 +328,13 @@ core_set_isa(PyObject *module, PyObject *name)
     if (text == NULL || pcnn_py_force(pcnn_trace_lazy()) < 0)
         return NULL;
     pcnn_status status;
-    Py_BEGIN_ALLOW_THREADS pcnn_run_lock();
+    Py_BEGIN_ALLOW_THREADS
+    pcnn_run_lock();
     status = pcnn_isa_init(text);
     pcnn_run_unlock();
-    Py_END_ALLOW_THREADS if (status != PCNN_OK) return pcnn_py_raise(status);
+    Py_END_ALLOW_THREADS
+    if (status != PCNN_OK)
+        return pcnn_py_raise(status);
     pcnn_cache_clear(); /* what an implementation accepts may depend on it */
     Py_RETURN_NONE;
 }
