@@ -99,7 +99,7 @@ def test_sgd(style: str, numbers: tuple[float, ...], nesterov: bool, dtype: str)
     h = np.array(numbers, np.float64)
     for shape in SHAPES:
         w, v, *gradients = draw(shape, dtype, 5)
-        v = v * 0 if style == "torch" else v
+        v = np.zeros_like(v) if style == "torch" else v
         param, velocity = core.tensor(w), core.tensor(v)
         outside = param.numpy(), velocity.numpy()
         w, v = w.astype(np.float64), v.astype(np.float64)
@@ -151,7 +151,7 @@ def test_hyper_is_read_at_each_run() -> None:
 def test_adam(style: str, numbers: tuple[float, ...], dtype: str) -> None:
     for shape in SHAPES:
         w, m, v, *gradients = draw(shape, dtype, 6)
-        m, v = m * 0, np.abs(v) * 0
+        m, v = np.zeros_like(m), np.zeros_like(v)
         tensors = [core.tensor(a) for a in (w, m, v)]
         outside = [t.numpy() for t in tensors]
         state = [a.astype(np.float64) for a in (w, m, v)]
