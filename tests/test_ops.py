@@ -58,10 +58,12 @@ def numeric(case: Case, arrays: list, r: np.ndarray, i: int, where: list[tuple])
     return slopes
 
 
-@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=lambda case: case.name)
+# Through a cast to float32 no float64 gradient comes; test_looking_first covers those cases.
+IN_FLOAT64 = [c for c in DIFFERENTIABLE if c.attrs.get("dtype") != "float32"]
+
+
+@pytest.mark.parametrize("case", IN_FLOAT64, ids=lambda case: case.name)
 def test_gradient(case: Case) -> None:
-    if case.op == "cast" and case.attrs["dtype"] == "float32":
-        pytest.skip("a cast to float32 has no float64 gradient to check")
     arrays = draw(case, "float64")
     result = captured(case, arrays)
     y = result.outputs[0]

@@ -218,7 +218,6 @@ pcnn_pass_layout(pcnn_program *program)
             break;
         }
         result.nodes[moved].impl = impl;
-        result.nodes[moved].label = node->label;
         result.nodes[moved].origin = n;
         if (impl->workspace)
             result.nodes[moved].work_bytes = impl->workspace(&t.site);

@@ -28,7 +28,6 @@ typedef struct {
     int32_t *in; /* owned; -1: absent */
     int32_t out[PCNN_MAX_OUT];
     const pcnn_impl *impl;
-    const char *label;  /* what fuse made of it, for the profile */
     int64_t work_bytes, work_offset;
     bool effect, dead;
     int32_t origin;     /* which node of the segment it came from */
