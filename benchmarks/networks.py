@@ -90,8 +90,8 @@ def dropout(rate: float) -> Layer:
 
 
 NORM: Layer = ("batch_norm", {})
-POOL: Layer = ("max_pool", {})
-AVERAGE: Layer = ("average_pool", {})
+POOL: Layer = ("max_pool", {"pool_size": 2})
+AVERAGE: Layer = ("average_pool", {"pool_size": 2})
 FLATTEN: Layer = ("flatten", {})
 SOFTMAX = dense(10, "softmax")
 
