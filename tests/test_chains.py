@@ -43,8 +43,8 @@ def chained(plan: Any) -> list[list[str]]:
     return list(found.values())
 
 
-FORWARD = ["batch_norm", "max_pool2d", "dropout"]
-BACKWARD = ["dropout", "batch_norm_inference", "max_pool2d_grad", "batch_norm_grad"]
+FORWARD = ["batch_norm", "max_pool2d_index", "dropout"]
+BACKWARD = ["dropout", "max_pool2d_scatter", "batch_norm_grad"]
 
 
 def block(
@@ -95,20 +95,19 @@ def test_the_first_labs_block_is_two_chains() -> None:
         assert chained(plan) == []
 
 
-def test_the_full_map_between_is_not_in_memory() -> None:
-    """x, the convolution's result, and its gradient are; batch normalisation's result is not."""
-    rng = np.random.default_rng(0)
-    sizes = []
+def test_what_is_made_again_is_not_in_memory() -> None:
+    """relu's result, a full-size map, which backward wants: made again of the convolution's."""
+    rng, sizes = np.random.default_rng(0), []
     for on in (True, False):
         with chains(on), core.capture() as tape:
-            xs = tape.placeholder((64, 1, 18, 18))
+            xs = tape.placeholder((64, 1, 18, 18), "float64")
             w = core.tensor(rng.standard_normal((8, 1, 3, 3)), requires_grad=True)
             gamma = core.tensor(np.ones(8), requires_grad=True)
-            loss = ops.sum_squares(block(ops.cast(xs, dtype="float64"), w, gamma, gamma))
+            loss = ops.sum_squares(activated(xs, w, gamma, gamma))
             plan = tape.compile([loss, *core.gradients(loss, [w, gamma])])
             sizes.append(plan.arena_bytes)
-    one = 64 * 8 * 16 * 16 * 8
-    assert sizes[1] - sizes[0] > 0.6 * one
+            assert not on or {"batch_norm_inference", "relu"} <= set(chained(plan)[-1])
+    assert sizes[1] - sizes[0] > 0.6 * (64 * 8 * 16 * 16 * 8)
 
 
 def test_a_chain_without_sums() -> None:
@@ -193,7 +192,7 @@ def test_other_pooling_and_rates(pool: Any, rate: float) -> None:
 def activated(x: Any, w: Any, gamma: Any, beta: Any) -> Any:
     """relu after the normalisation: both are made again, one from the other."""
     h, _, _ = ops.batch_norm(ops.conv2d(x, w), gamma, beta)
-    return ops.max_pool2d(ops.relu(h), kernel=(2, 2))
+    return ops.avg_pool2d(ops.relu(h), kernel=(2, 2))
 
 
 def pooled_first(x: Any, w: Any, gamma: Any, beta: Any) -> Any:
@@ -235,12 +234,18 @@ def statistics_used(x: Any, w: Any, gamma: Any, beta: Any) -> Any:
 
 BLOCKS: dict[str, tuple[Callable[..., Any], set[str]]] = {
     "activated": (activated, {"batch_norm", "relu", "batch_norm_inference", "batch_norm_grad"}),
-    "pooled first": (pooled_first, {"max_pool2d", "batch_norm", "tanh", "max_pool2d_grad"}),
+    "pooled first": (
+        pooled_first,
+        {"max_pool2d_index", "batch_norm", "tanh", "max_pool2d_scatter"},
+    ),
     "twice": (twice, {"batch_norm", "sigmoid", "batch_norm_grad", "mul"}),
-    "two readers": (two_readers, {"batch_norm", "max_pool2d"}),
-    "branches": (branches, {"batch_norm", "max_pool2d", "avg_pool2d", "sub", "batch_norm_grad"}),
-    "running": (running, {"batch_norm_inference", "max_pool2d", "batch_norm_inference_grad"}),
-    "statistics used": (statistics_used, {"batch_norm", "max_pool2d"}),
+    "two readers": (two_readers, {"batch_norm", "max_pool2d_index"}),
+    "branches": (
+        branches,
+        {"batch_norm", "max_pool2d_index", "avg_pool2d", "sub", "batch_norm_grad"},
+    ),
+    "running": (running, {"batch_norm_inference", "max_pool2d_index", "batch_norm_inference_grad"}),
+    "statistics used": (statistics_used, {"batch_norm", "max_pool2d_index"}),
 }
 
 
@@ -295,7 +300,7 @@ def test_every_map_that_is_looked_at_is_right() -> None:
             pooled = ops.max_pool2d(normal, kernel=(2, 2))
             y = ops.dropout(pooled, seed(1, 2), rate=0.5)
             plan = tape.compile([h, normal, mean, var, pooled, y])
-            assert chained(plan) == ([FORWARD] if on else [])
+            assert chained(plan) == ([["batch_norm", "max_pool2d", "dropout"]] if on else [])
         results.append(case.run(plan))
     same_bits(*results)
 
