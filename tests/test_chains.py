@@ -1,4 +1,4 @@
-"""Chains: steps that run together on a plane at a time, what they may not change, what was in them."""
+"""Chains: steps that run together on a plane at a time, and what they may not change."""
 
 from __future__ import annotations
 
