@@ -65,6 +65,10 @@ static void
 plan_free(pcnn_plan *plan)
 {
     pcnn_program_free(&plan->program);
+    for (int32_t n = 0; n < plan->n_labels; n++)
+        pcnn_label_unref(plan->labels[n]);
+    free(plan->labels);
+    free(plan->phases);
     free(plan->tensors);
     free(plan->key);
     free(plan);
@@ -85,7 +89,9 @@ pcnn_plan_make(pcnn_program *program, pcnn_plan **result)
         pcnn_program_free(program);
         return pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
     }
+    static int64_t made;
     plan->refs = 1;
+    plan->number = ++made;
     plan->program = *program;
     memset(program, 0, sizeof *program);
     pcnn_status status = pcnn_pass_dead(&plan->program);
@@ -201,7 +207,11 @@ pcnn_status
 pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs, int32_t *failed)
 {
     *failed = 0;
-    bool poison = pcnn_storage_poison(), profile = pcnn_plan_options.profile;
+    bool poison = pcnn_storage_poison();
+    bool profile = pcnn_plan_options.profile || pcnn_plan_options.verbose > 1;
+    double begin = profile ? now_ns() : 0;
+    if (profile)
+        pcnn_profile_adopt(plan);
     PCNN_TRY(need_arena(plan->arena_bytes));
     fill_addresses(plan, externals, outputs);
     const pcnn_tensor *tensor = plan->tensors;
@@ -221,12 +231,17 @@ pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs, int
         *failed = node->origin;
         PCNN_TRY(node->impl->run(&site));
         if (profile) {
-            node->ns += now_ns() - start;
+            node->last_ns = now_ns() - start;
+            node->ns += node->last_ns;
             node->runs++;
         }
         if (poison)
             check_step(plan, node);
     }
     plan->runs++;
+    if (profile) {
+        plan->ns += now_ns() - begin;
+        plan->timed_runs++;
+    }
     return PCNN_OK;
 }
