@@ -43,6 +43,8 @@ job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *f, int64_t N)
                .f = f,
                .sum = {.C = f->OC,
                        .OC = f->C,
+                       .KH = f->KH,
+                       .KW = f->KW,
                        .w_out = f->w_in,
                        .w_in = f->w_out,
                        .w_row = f->w_row,
