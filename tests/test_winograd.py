@@ -71,7 +71,9 @@ SHAPES = [
     Shape(8, 2, 5, 23, 3, (1, 1, 1, 1), k=5),
 ]
 BATCHES = [
-    Shape(n, 5, 7, 6, 9, (1, 1, 1, 1), k=k) for n in range(8, 34) for k in ((3, 5) if n % 4 else (5,))
+    Shape(n, 5, 7, 6, 9, (1, 1, 1, 1), k=k)
+    for n in range(8, 34)
+    for k in ((3, 5) if n % 4 else (5,))
 ]
 
 

@@ -53,8 +53,7 @@ pcnn_winograd_place_of(const pcnn_conv2d_geometry *g, int64_t column)
 {
     const int64_t tiles = pcnn_winograd_tiles(g), across = pcnn_winograd_tile_columns(g);
     const int64_t tile = column % tiles, size = pcnn_winograd_tile(g);
-    return (pcnn_winograd_place){column / tiles, tile / across * size,
-                                 tile % across * size};
+    return (pcnn_winograd_place){column / tiles, tile / across * size, tile % across * size};
 }
 
 /* Tiles that stand side by side in one map: this many from `column` on, before column `end`. */

@@ -141,6 +141,7 @@ transform_inputs(const int T, const pcnn_conv2d_geometry *g, const real *x, real
         memset(half, 0, (size_t)j0 * sizeof half[0]);
         memset(half + j1, 0, (size_t)(width - j1) * sizeof half[0]);
         for (int64_t c = 0; c < g->C; c++, from += plane) {
+            winograd_prefetch(from + plane + i0 * row + j0 * PCNN_BLOCK, row, i1 - i0, j1 - j0);
             if (i1 - i0 == 6)
                 for (int64_t j = j0; j < j1; j++)
                     transform_pixels(from + j * PCNN_BLOCK, row, 0, 6, half[j]);
@@ -303,8 +304,8 @@ finished(vec value, int v, const ending *end)
 
 /* y = activation(A' M A + b): the rows x columns outputs of a tile that exist. */
 ALWAYS_INLINE void
-transform_output(const int T, const real *M, int64_t step, real *y, int64_t y_row,
-                 int64_t y_column, int64_t rows, int64_t columns, const ending *end)
+transform_output(const int T, const real *M, int64_t step, real *y, int64_t y_row, int64_t y_column,
+                 int64_t rows, int64_t columns, const ending *end)
 {
     _Alignas(64) real half[6][4][PCNN_BLOCK];
     NO_UNROLL
@@ -354,6 +355,8 @@ transform_outputs(const int T, const pcnn_conv2d_geometry *g, const real *M, int
         const real *from = M + (column - begin) * M_column;
         for (int64_t oc = oc0; oc < oc1; oc++) {
             how.offset = vset(bias ? bias[oc] : 0);
+            winograd_prefetch(to + g->y_channel * PCNN_BLOCK, y_row, rows,
+                              clip(g->OW - at.ow, 0, strip * T));
             for (int64_t t = 0; t < strip; t++)
                 transform_output(T, from + t * M_column, step, to + t * T * y_column, y_row,
                                  y_column, rows, clip(g->OW - at.ow - t * T, 0, T), &how);

@@ -58,10 +58,11 @@ minimum(int64_t a, int64_t b)
 }
 
 /* D = A dy A' for one tile of `size` channels at `from`, of which rows x columns pixels exist. Pixels
- * are turned first: there are fewer of them than of elements. */
+ * are turned first: there are fewer of them than of elements. Their sums are added to
+ * bias[16][LANES]. */
 ALWAYS_INLINE void
 transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_t size,
-               int64_t rows, int64_t columns, real *D, int64_t step)
+               int64_t rows, int64_t columns, real *D, int64_t step, real *bias)
 {
     _Alignas(64) real pixel[4][4][PCNN_BLOCK][LANES], channels[LANES][PCNN_BLOCK];
     if (rows < T || columns < T)
@@ -81,17 +82,22 @@ transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_
         }
     for (int image = 0; image < PCNN_BLOCK; image++, D += LANES) {
         _Alignas(64) real half[4][6][LANES];
+        vec sum = {0};
         UNROLL
         for (int j = 0; j < T; j++) {
             vec d[4], r[6];
             UNROLL
-            for (int i = 0; i < T; i++)
+            for (int i = 0; i < T; i++) {
                 d[i] = vload(pixel[i][j][image]);
+                sum += d[i];
+            }
             winograd_output_adjoint(T, d, r);
             UNROLL
             for (int i = 0; i < 6; i++)
                 vstore(half[j][i], r[i]);
         }
+        if (bias != NULL)
+            vstore(bias + image * LANES, vload(bias + image * LANES) + sum);
         real *to = D;
         NO_UNROLL
         for (int i = 0; i < 6; i++, to += 6 * step) {
@@ -117,27 +123,17 @@ transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D
         for (int64_t column = begin; column < end; column++) {
             const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
             const int64_t rows = minimum(g->OH - at.oh, T), columns = minimum(g->OW - at.ow, T);
-            const real *from = dy + (at.block * g->OC + panel * LANES) * plane + at.oh * row +
-                               at.ow * PCNN_BLOCK;
+            const real *from =
+                dy + (at.block * g->OC + panel * LANES) * plane + at.oh * row + at.ow * PCNN_BLOCK;
             real *to = D + ((panel - panel0) * (end - begin) + column - begin) * PCNN_BLOCK * LANES;
-            transform_tile(T, from, row, plane, size, rows, columns, to, step);
-            if (bias == NULL)
-                continue;
-            real *total = bias + (panel - panel0) * LANES * PCNN_BLOCK;
-            for (int64_t o = 0; o < size; o++, total += PCNN_BLOCK)
-                for (int v = 0; v < PCNN_BLOCK; v += LANES) {
-                    vec sum = {0};
-                    for (int64_t i = 0; i < rows; i++)
-                        for (int64_t j = 0; j < columns; j++)
-                            sum += vload(from + o * plane + i * row + j * PCNN_BLOCK + v);
-                    vstore(total + v, vload(total + v) + sum);
-                }
+            transform_tile(T, from, row, plane, size, rows, columns, to, step,
+                           bias ? bias + (panel - panel0) * PCNN_BLOCK * LANES : NULL);
         }
     }
 }
 
-/* Columns begin .. end-1 of dy, panels panel0 .. panel1-1, into D; adds dy to bias[oc][16], whose
- * first row is that of panel0 (NULL: db is not wanted). */
+/* Columns begin .. end-1 of dy, panels panel0 .. panel1-1, into D; adds dy to bias[panel][16][LANES],
+ * which begins with panel0 (NULL: db is not wanted). */
 void
 PCNN_K(winograd_dw_input)(const void *geometry, const void *dy, void *D, int64_t step, void *bias,
                           int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
@@ -236,11 +232,12 @@ PCNN_K(winograd_dw_products)(const void *geometry, const void *V, int64_t V_step
 
 ALWAYS_INLINE void
 transform_sums(const int K, const pcnn_conv2d_geometry *g, const real *sums, int64_t sums_step,
-               int64_t ranges, real *dw, int64_t panel, int64_t all_panels)
+               int64_t ranges, real *dw, int64_t panels, int64_t begin, int64_t end)
 {
-    const int64_t size = minimum(g->OC - panel * LANES, LANES);
-    for (int64_t c = 0; c < g->C; c++) {
-        const real *from = sums + (c * all_panels + panel) * LANES;
+    for (int64_t k = begin * panels; k < end * panels; k++) {
+        const int64_t c = k / panels, panel = k % panels;
+        const int64_t size = minimum(g->OC - panel * LANES, LANES);
+        const real *from = sums + k * LANES;
         vec half[5][6];
         UNROLL
         for (int j = 0; j < 6; j++) {
@@ -249,8 +246,8 @@ transform_sums(const int K, const pcnn_conv2d_geometry *g, const real *sums, int
             for (int i = 0; i < 6; i++) {
                 const real *at = from + (6 * i + j) * sums_step;
                 vec sum = vload(at);
-                for (int64_t k = 1; k < ranges; k++)
-                    sum += vload(at + k * PCNN_WINOGRAD_ELEMENTS * sums_step);
+                for (int64_t range = 1; range < ranges; range++)
+                    sum += vload(at + range * PCNN_WINOGRAD_ELEMENTS * sums_step);
                 column[i] = sum;
             }
             winograd_weights_adjoint(K, column, r);
@@ -275,27 +272,28 @@ transform_sums(const int K, const pcnn_conv2d_geometry *g, const real *sums, int
     }
 }
 
-/* Panel `panel` of dw [OC][C][K][K] from `ranges` partial sums, which are added in order. */
+/* Channels begin .. end-1 of x of dw [OC][C][K][K] from `ranges` partial sums, added in order. */
 void
 PCNN_K(winograd_dw_output)(const void *geometry, const void *sums, int64_t sums_step,
-                           int64_t ranges, void *dw, int64_t panel, int64_t all_panels)
+                           int64_t ranges, void *dw, int64_t panels, int64_t begin, int64_t end)
 {
     const pcnn_conv2d_geometry *g = geometry;
     if (g->KH == 3)
-        transform_sums(3, g, sums, sums_step, ranges, dw, panel, all_panels);
+        transform_sums(3, g, sums, sums_step, ranges, dw, panels, begin, end);
     else
-        transform_sums(5, g, sums, sums_step, ranges, dw, panel, all_panels);
+        transform_sums(5, g, sums, sums_step, ranges, dw, panels, begin, end);
 }
 
-/* db from `ranges` partial sums bias[range][rows][16]. */
+/* db from `ranges` partial sums bias[range][panel][16][LANES]. */
 void
-PCNN_K(winograd_db_output)(const void *bias, int64_t ranges, int64_t rows, void *db, int64_t OC)
+PCNN_K(winograd_db_output)(const void *bias, int64_t ranges, int64_t panels, void *db, int64_t OC)
 {
-    for (int64_t oc = 0; oc < OC; oc++) {
+    for (int64_t panel = 0; panel < panels; panel++) {
         vec total = {0};
         for (int64_t k = 0; k < ranges; k++)
-            for (int v = 0; v < VECS; v++)
-                total += vload((const real *)bias + (k * rows + oc) * PCNN_BLOCK + v * LANES);
-        ((real *)db)[oc] = vsum(total);
+            for (int64_t image = 0; image < PCNN_BLOCK; image++)
+                total +=
+                    vload((const real *)bias + ((k * panels + panel) * PCNN_BLOCK + image) * LANES);
+        vstore_partial((real *)db + panel * LANES, total, minimum(OC - panel * LANES, LANES));
     }
 }

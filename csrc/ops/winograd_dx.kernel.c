@@ -35,8 +35,8 @@ transform_tile(const int T, const real *dy, int64_t row, int64_t rows, int64_t c
             vec d[4], r[6];
             UNROLL
             for (int i = 0; i < T; i++)
-                d[i] = i < rows && j < columns ? vload(dy + i * row + j * PCNN_BLOCK + v)
-                                               : (vec){0};
+                d[i] =
+                    i < rows && j < columns ? vload(dy + i * row + j * PCNN_BLOCK + v) : (vec){0};
             winograd_output_adjoint(T, d, r);
             UNROLL
             for (int i = 0; i < 6; i++)
@@ -67,7 +67,8 @@ transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D
         const int64_t rows = minimum(g->OH - at.oh, T);
         const real *from = dy + at.block * g->OC * plane + at.oh * row + at.ow * PCNN_BLOCK;
         real *to = D + (column - begin) * D_column;
-        for (int64_t oc = 0; oc < g->OC; oc++, from += plane, to += PCNN_BLOCK)
+        for (int64_t oc = 0; oc < g->OC; oc++, from += plane, to += PCNN_BLOCK) {
+            winograd_prefetch(from + plane, row, rows, minimum(g->OW - at.ow, strip * T));
             for (int64_t t = 0; t < strip; t++) {
                 const int64_t columns = minimum(g->OW - at.ow - t * T, T);
                 const real *tile = from + t * T * PCNN_BLOCK;
@@ -76,6 +77,7 @@ transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D
                 else
                     transform_tile(T, tile, row, rows, columns, to + t * D_column, step);
             }
+        }
     }
 }
 
@@ -92,7 +94,8 @@ PCNN_K(winograd_dx_input)(const void *geometry, const void *dy, void *D, int64_t
 }
 
 /* Adds B R B' of tiles side by side, columns begin .. end-1, to dx. Columns of pixels that tiles share
- * are added before they are transformed along the rows. */
+ * are added before they are transformed along the rows. Tiles come in order, so that what neither
+ * the tiles above nor those to the left reach is stored, and dx needs no clearing. */
 ALWAYS_INLINE void
 add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t step, real *dx,
           int64_t N, int64_t begin, int64_t end, int64_t c0, int64_t c1)
@@ -105,12 +108,14 @@ add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t ste
         const int64_t h = at.oh - g->PT, w = at.ow - g->PL, images = N - at.block * PCNN_BLOCK;
         const int64_t i0 = maximum(-h, 0), i1 = minimum(g->H - h, 6);
         const int64_t j0 = maximum(-w, 0), j1 = minimum(g->W - w, strip * T + 6 - T);
+        const bool top = at.oh == 0, left = at.ow == 0, partial = images < PCNN_BLOCK;
         ivec lanes[VECS];
         for (int v = 0; v < VECS; v++)
             lanes[v] = vlanes_below(v * LANES, images);
         real *to = dx + (at.block * g->C + c0) * plane + h * row + w * PCNN_BLOCK;
         const real *from = R + (column - begin) * R_column;
         for (int64_t c = c0; c < c1; c++, from += PCNN_BLOCK, to += plane) {
+            winograd_prefetch(to + plane + i0 * row + j0 * PCNN_BLOCK, row, i1 - i0, j1 - j0);
             for (int64_t t = 0; t < strip; t++) {
                 const real *tile = from + t * R_column;
                 NO_UNROLL
@@ -128,7 +133,8 @@ add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t ste
                         }
                     }
             }
-            for (int64_t j = j0; j < j1; j++)
+            for (int64_t j = j0; j < j1; j++) {
+                const bool old = !left && j < 6 - T; /* the strip to the left reached it */
                 for (int v = 0; v < PCNN_BLOCK; v += LANES) {
                     vec r[6], d[6];
                     UNROLL
@@ -139,15 +145,20 @@ add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t ste
                     for (int i = 0; i < 6; i++)
                         if (i >= i0 && i < i1) {
                             real *sum = to + i * row + j * PCNN_BLOCK + v;
-                            vec value = vload(sum) + d[i];
-                            vstore(sum, vselect(lanes[v / LANES], value, (vec){0}));
+                            vec value = d[i];
+                            if (old || (!top && i < 6 - T))
+                                value += vload(sum);
+                            if (partial)
+                                value = vselect(lanes[v / LANES], value, (vec){0});
+                            vstore(sum, value);
                         }
                 }
+            }
         }
     }
 }
 
-/* Adds columns begin .. end-1, channels c0 .. c1-1, of R[e][column - begin][c - c0][16] to dx. */
+/* Adds columns begin .. end-1, which follow those of the call before, channels c0 .. c1-1, of R[e][column - begin][c - c0][16] to dx. */
 void
 PCNN_K(winograd_dx_output)(const void *geometry, const void *R, int64_t step, void *dx, int64_t N,
                            int64_t begin, int64_t end, int64_t c0, int64_t c1)
