@@ -90,6 +90,7 @@ const pcnn_attr *pcnn_op_attr(const pcnn_op *op, const char *name);
 /* ---- passes, one file each ---- */
 
 pcnn_status pcnn_pass_dead(pcnn_program *program);
+pcnn_status pcnn_pass_flatten(pcnn_program *program);
 pcnn_status pcnn_pass_fuse(pcnn_program *program);
 pcnn_status pcnn_pass_remember(pcnn_program *program);
 pcnn_status pcnn_pass_layout(pcnn_program *program);

@@ -95,6 +95,8 @@ pcnn_plan_make(pcnn_program *program, pcnn_plan **result)
     plan->program = *program;
     memset(program, 0, sizeof *program);
     pcnn_status status = pcnn_pass_dead(&plan->program);
+    if (status == PCNN_OK)
+        status = pcnn_pass_flatten(&plan->program);
     if (status == PCNN_OK && pcnn_plan_options.fuse)
         status = pcnn_pass_fuse(&plan->program);
     if (status == PCNN_OK && pcnn_plan_options.fuse)
