@@ -19,6 +19,7 @@ import chart  # noqa: E402
 import epochs  # noqa: E402
 import frameworks  # noqa: E402
 import networks  # noqa: E402
+import ops as op_benchmark  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
 from processes import Process, WorkerError  # noqa: E402
@@ -232,3 +233,61 @@ def test_a_framework_that_does_not_start_is_shown() -> None:
     result = run.measure("lab2", settings, predict=False)
     assert not result.rows and "does not start" in result.failures["torch"]
     assert "does not start" in report.network_table(result, None)
+
+
+# ---- ops by the names of their cases ----
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "attrs"),
+    [
+        ("conv2d-8x3x9x9-4x3x3x3-4", ((8, 3, 9, 9), (4, 3, 3, 3), (4,)), {}),
+        ("sum-3x4-axis-1-keepdimsTrue", ((3, 4),), {"axis": -1, "keepdims": True}),
+        ("sum-3x4-axis(0,-1)", ((3, 4),), {"axis": (0, -1)}),
+        ("batch_norm-8x3--3", ((8, 3), (), (3,)), {}),
+        ("relu-", ((),), {}),
+        ("mul--", ((), ()), {}),
+        ("add---2", (None, (2,)), {}),
+        (
+            "conv2d-8x3x9x9-4x3x3x3-activationrelu",
+            ((8, 3, 9, 9), (4, 3, 3, 3)),
+            {"activation": "relu"},
+        ),
+    ],
+)
+def test_names_of_cases(name: str, inputs: tuple[object, ...], attrs: dict[str, object]) -> None:
+    case = op_benchmark.parse(name)
+    assert case.inputs == inputs and case.attrs == attrs
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("nothing-3", "no op 'nothing'"), ("relu-3y", "neither a shape nor"), ("relu-3-hm", "'hm'")],
+)
+def test_other_names_are_refused(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        op_benchmark.parse(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["conv2d-8x3x6x6-4x3x3x3-4-activationrelu", "conv2d_dw-8x3x6x6-8x4x4x4-kernel(3,3)"]
+)
+def test_each_implementation_is_timed_by_itself(name: str) -> None:
+    timed = op_benchmark.time_case(name, seconds=1e-3)
+    impls = {(one.case.partition("-")[0], one.impl) for one in timed}
+    assert {(op, "n16") for op in ("conv2d", "conv2d_dx", "conv2d_dw")} <= impls
+    assert ("conv2d", "im2col") in impls and ("conv2d", "reference") not in impls
+    assert {one.case.partition("-")[0] for one in timed if one.chosen} == {
+        "conv2d",
+        "conv2d_dx",
+        "conv2d_dw",
+    }
+    assert all(one.ms > 0 and one.gflops is not None and one.gflops > 0 for one in timed)
+    assert name in {one.case for one in timed} or name.startswith("conv2d_dw")
+
+
+def test_gradients_alone_are_sent_to_their_forward_op() -> None:
+    with pytest.raises(ValueError, match="with its forward op"):
+        op_benchmark.time_case("relu_grad-3-3", seconds=1e-3)
+    with pytest.raises(SystemExit, match="no op"):
+        op_benchmark.main(["nothing-3"])
