@@ -16,7 +16,16 @@ from typing import Any
 
 from pycnn import _core
 
-__all__ = ["case_of", "chained", "flops_of", "layers_of", "layouts_of", "refusals_of", "title_of"]
+__all__ = [
+    "case_of",
+    "chained",
+    "flops_of",
+    "grouped",
+    "layers_of",
+    "layouts_of",
+    "refusals_of",
+    "title_of",
+]
 
 Step = Mapping[str, Any]
 Shape = tuple[int, ...] | None
@@ -24,8 +33,29 @@ Shape = tuple[int, ...] | None
 
 def chained(step: Step) -> list[Step]:
     """The steps inside a step that runs several ops together; empty for ordinary ones."""
-    inner = step.get("steps") or step.get("chain") or ()
-    return [one for one in inner if isinstance(one, Mapping)]
+    return list(step.get("steps", ()))
+
+
+def grouped(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put steps that run as one, those with the same ``chain``, into one step with their sum."""
+    found: list[dict[str, Any]] = []
+    before: Any = None
+    for step in steps:
+        chain = step.get("chain")
+        if chain is None:
+            found.append(step)
+        elif found and chain == before:
+            whole = found[-1]
+            whole["steps"].append(step)
+            whole["impl"] = ", ".join(dict.fromkeys(one["impl"] for one in whole["steps"]))
+            whole["ns"] += step["ns"]
+            whole["last_ns"] += step["last_ns"]
+        else:
+            # Operands are those of the steps inside.
+            whole = {**step, "steps": [step], "inputs": [], "outputs": [], "attrs": {}}
+            found.append({**whole, "op": "chain", "refused": []})
+        before = chain
+    return found
 
 
 @functools.lru_cache(maxsize=4096)

@@ -16,6 +16,7 @@ from pycnn import _core
 from pycnn._steps import (
     case_of,
     flops_of,
+    grouped,
     layers_of,
     layouts_of,
     refusals_of,
@@ -153,7 +154,7 @@ class profile:
         merged: dict[tuple[Any, ...], list[Any]] = {}  # step, calls, ns, operations
         for plan in ran:
             seen: Counter[tuple[Any, ...]] = Counter()
-            for step in plan["steps"]:
+            for step in grouped(plan["steps"]):
                 if not step["runs"]:
                     continue
                 flops = flops_of(step)
@@ -350,7 +351,7 @@ _WORDS = 4  # columns of words; numbers stand on the right
 def _tell(made: bool, plan: dict[str, Any]) -> None:
     """Write a plan's steps when it is made, or their times when it has run."""
     lines = []
-    for step in plan["steps"]:
+    for step in plan["steps"] if made else grouped(plan["steps"]):
         if made:
             layer = layers_of(step)
             parts = [
@@ -360,6 +361,8 @@ def _tell(made: bool, plan: dict[str, Any]) -> None:
                 step["pass"] + (f" of {layer}" if layer else ""),
                 step["impl"],
             ]
+            if "chain" in step:
+                parts.append(f"chain {step['chain']}")
             refused = refusals_of(step)
             if refused:
                 parts.append(f"refused: {refused}")

@@ -17,7 +17,7 @@ import pycnn._core as core
 from cases import CASES, Case
 from harness import draw
 from pycnn import layers, ops
-from pycnn._steps import case_of, flops_of, layers_of, title_of
+from pycnn._steps import case_of, flops_of, grouped, layers_of, title_of
 from pycnn.profiling import Row
 
 
@@ -230,8 +230,18 @@ def test_operations(op: str, ins: Any, outs: Any, attrs: dict[str, Any], flops: 
 
 def test_chained_steps_are_summed_and_named() -> None:
     product = {"op": "matmul", "inputs": shapes((2, 3), (3, 4)), "outputs": shapes((2, 4))}
-    relu = {"op": "relu", "inputs": shapes((2, 4)), "outputs": shapes((2, 4)), "layer": "b"}
-    chain = {"op": "chain", "steps": [{**product, "layer": "a"}, relu], "inputs": [], "outputs": []}
+    relu = {"op": "relu", "inputs": shapes((2, 4)), "outputs": shapes((2, 4))}
+    times = {"runs": 2, "last_ns": 3.0, "impl": "n16", "dtype": "float32", "pass": "forward"}
+    steps = [
+        {**relu, **times, "ns": 1.0, "layer": "alone"},
+        {**product, **times, "ns": 7.0, "layer": "a", "chain": 1},
+        {**relu, **times, "ns": 0.0, "last_ns": 0.0, "layer": "b", "impl": "plain", "chain": 1},
+        {**relu, **times, "ns": 5.0, "layer": "c", "chain": 3},
+        {**relu, **times, "ns": 0.0, "last_ns": 0.0, "layer": "c", "chain": 3},
+    ]
+    alone, chain, other = grouped(steps)
+    assert alone is steps[0] and layers_of(other) == "c" and other["ns"] == 5.0
+    assert chain["ns"] == 7.0 and chain["last_ns"] == 3.0 and chain["impl"] == "n16, plain"
     assert flops_of(chain) == 48
     assert title_of(chain) == "matmul > relu"
     assert layers_of(chain) == "a, b"

@@ -248,7 +248,7 @@ pcnn_py_tell_plan(pcnn_plan *plan, bool made)
 
 /* ---- the peak ---- */
 
-enum { PEAK_ROUNDS = 2000000, PEAK_TRIES = 10 };
+enum { PEAK_ROUNDS = 500000, PEAK_TRIES = 40 };
 
 static void
 peak_task(void *context, int64_t begin, int64_t end, int worker)
