@@ -64,7 +64,7 @@ def build(framework: str, network: Network, threads: int) -> Subject:
 # The vocabulary of Keras, ours and the original
 
 
-def _keras_model(keras: Any, network: Network) -> Any:
+def keras_model(keras: Any, network: Network) -> Any:
     layers, regularizers = keras.layers, keras.regularizers
     model = keras.Sequential([keras.Input(network.shape)])
     for kind, settings in network.layers:
@@ -97,7 +97,7 @@ def _build_pycnn(network: Network, threads: int) -> Subject:
     import pycnn.keras
 
     pycnn.set_num_threads(threads)
-    model = _keras_model(pycnn.keras, network)
+    model = keras_model(pycnn.keras, network)
     x, y = batch_of(network)
     return Subject(
         pycnn.__version__,
@@ -113,7 +113,7 @@ def _build_tensorflow(network: Network, threads: int) -> Subject:
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     import keras
 
-    model = _keras_model(keras, network)
+    model = keras_model(keras, network)
     x, y = batch_of(network)
     # The step function itself, from tensors that are there: less than fit or train_on_batch take.
     data = iter(tf.data.Dataset.from_tensors((tf.constant(x), tf.constant(y))).repeat())
@@ -132,7 +132,7 @@ def _build_jax(network: Network) -> Subject:
     import jax
     import keras
 
-    model = _keras_model(keras, network)
+    model = keras_model(keras, network)
     x, y = batch_of(network)
     return Subject(
         f"Keras {keras.__version__}, JAX {jax.__version__}",

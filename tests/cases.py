@@ -82,6 +82,8 @@ _CONVOLUTIONS: list[tuple[tuple[int, int, int], tuple[int, int, int], dict[str, 
     ((7, 5, 5), (13, 3, 3), {"padding": (1, 1, 1, 1)}),
     ((2, 4, 4), (3, 4, 4), {}),
     ((1, 3, 3), (2, 3, 3), {"padding": (2, 2, 2, 2)}),
+    ((1, 6, 70), (7, 3, 5), {"padding": (1, 1, 2, 2)}),
+    ((2, 5, 75), (3, 2, 7), {"padding": (0, 1, 3, 0), "stride": (1, 2)}),
 ]
 for (c, h, w), (oc, kh, kw), attributes in _CONVOLUTIONS:
     for n in (1, 3, 8, 17):
@@ -90,6 +92,11 @@ for (c, h, w), (oc, kh, kw), attributes in _CONVOLUTIONS:
 for n in range(1, 34):
     add("conv2d", (n, 2, 5, 6), (3, 2, 3, 3), (3,), exact=True, padding=(1, 1, 1, 1))
 add("conv2d", (0, 2, 5, 6), (3, 2, 3, 3), (3,), exact=True)
+# Plain layout cut into strips: wide rows, many pixels with strides, short rows of many channels.
+add("conv2d", (1, 1, 3, 300), (2, 1, 3, 3), (2,), exact=True)
+add("conv2d", (2, 1, 36, 36), (3, 1, 3, 3), (3,), exact=True, stride=(2, 2))
+add("conv2d", (1, 2, 4, 4), (130, 2, 3, 3), (130,), exact=True, padding=(1, 1, 1, 1))
+add("conv2d", (1, 2, 30, 31), (9, 2, 5, 5), None, exact=True, padding=(2, 2, 2, 2))
 
 # ---- pooling ----
 
@@ -233,7 +240,18 @@ for n, k in ((1, 2), (5, 10), (16, 3), (33, 10), (128, 10), (0, 4)):
 
 # ---- matrix products ----
 
-_PRODUCTS = ((1, 1, 1), (3, 5, 2), (8, 16, 10), (17, 33, 9), (128, 70, 10), (5, 1, 4), (1, 7, 1))
+_PRODUCTS = (
+    (1, 1, 1),
+    (3, 5, 2),
+    (1, 1100, 70),
+    (2, 530, 37),
+    (7, 6, 150),
+    (8, 16, 10),
+    (17, 33, 9),
+    (128, 70, 10),
+    (5, 1, 4),
+    (1, 7, 1),
+)
 for n, i, o in _PRODUCTS:
     for flag in (False, True):
         w = (o, i) if flag else (i, o)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,11 @@ import pytest
 
 import programs
 import pycnn._core as core
+from harness import isa, option
 from loops import NETWORKS, gradients_plan, hyper, numbers, same_bits, seed, train_step, zeros_like
 from pycnn import ops
 
 pytestmark = pytest.mark.sanitize
-
-
-@contextmanager
-def option(name: str, value: int) -> Iterator[None]:
-    before = core._set_option(name, value)
-    try:
-        yield
-    finally:
-        core._set_option(name, before)
 
 
 def plans_for(*calls: Callable[[], Any]) -> int:
@@ -241,6 +232,28 @@ def test_fusion_of_every_activation(kind: str, n: int) -> None:
         assert inside >= ({"conv2d", dense} if flag else set())
     same_bits(results[0], results[1])
     assert names[1].count(kind) == 3 and names[0].count(kind) <= 1
+
+
+@pytest.mark.parametrize("name", core.config()["isa_available"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "window", [{"kernel": (2, 2)}, {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 0, 0, 1)}]
+)
+def test_relu_gradient_in_that_of_average_pooling(
+    window: dict[str, Any], dtype: str, name: str
+) -> None:
+    for n in (3, 8, 21):
+        x = RNG.choice([-1.0, -0.0, 0.0, 0.5, 2.0, np.nan, np.inf], (n, 3, 7, 9)).astype(dtype)
+        results = []
+        for fuse in (1, 0):
+            with isa(name), option("fuse", fuse), core.capture() as tape:
+                t = core.tensor(x, requires_grad=True)
+                y = ops.avg_pool2d(ops.relu(t * 1.0), **window)
+                dy = np.random.default_rng(n).choice([-3.0, -0.0, 0.0, 2.0, np.inf], y.shape)
+                plan = tape.compile(core.gradients(ops.sum(y * core.tensor(dy.astype(dtype))), [t]))
+                results.append([plan.run()[0].numpy()])
+            assert ("relu_grad" in {s["op"] for s in plan.steps}) == (not fuse)
+        same_bits(results[0], results[1])
 
 
 def test_a_map_that_stays_visible_is_right_though_its_activation_could_be_fused() -> None:

@@ -7,6 +7,7 @@
 #include "blas/gemm.h"
 #include "isa/kernels.h"
 #include "ops/activation.h"
+#include "ops/dense_few.h"
 #include "ops/dense_lines.h"
 #include "ops/matmul.h"
 #include "ops/op.h"
@@ -128,6 +129,34 @@ run_lines(const pcnn_site *site)
 }
 
 static const char *
+refuse_few(const pcnn_site *site)
+{
+    const pcnn_dense_attrs *attrs = site->attrs;
+    if (site->in[0].type.shape[0] > PCNN_FEW_ROWS)
+        return "x has many rows";
+    return attrs->transpose_w ? "w is transposed" : NULL;
+}
+
+static int64_t
+workspace_few(const pcnn_site *site)
+{
+    const int64_t *x = site->in[0].type.shape, O = site->out[0].type.shape[1];
+    return pcnn_dense_few_bytes(site->in[0].type.dtype, x[0], x[1], O);
+}
+
+static pcnn_status
+run_few(const pcnn_site *site)
+{
+    const pcnn_tensor *x = &site->in[0];
+    const int64_t N = x->type.shape[0], I = x->type.shape[1], O = site->out[0].type.shape[1];
+    epilogue e = epilogue_of(site);
+    pcnn_dense_few(x->type.dtype, N, I, O, x->data, site->in[1].data, e.y, site->work);
+    if (e.b || e.activation)
+        finish_tile(&e, 0, N, 0, O);
+    return PCNN_OK;
+}
+
+static const char *
 refuse_gemm(const pcnn_site *site)
 {
     const int64_t *x = site->in[0].type.shape, *y = site->out[0].type.shape;
@@ -171,6 +200,7 @@ static const pcnn_attr attrs[] = {
 };
 
 static const pcnn_impl impls[] = {
+    {.name = "few", .refuse = refuse_few, .workspace = workspace_few, .run = run_few},
     {.name = "lines", .refuse = refuse_lines, .workspace = workspace_lines, .run = run_lines},
     {.name = "gemm", .refuse = refuse_gemm, .run = run_gemm},
     {.name = "reference", .run = run_reference},
