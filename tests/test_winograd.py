@@ -194,8 +194,11 @@ CHOSEN = [
     Shape(32, 64, 13, 13, 64),
     Shape(32, 48, 8, 8, 32, (1, 1, 1, 1)),
     Shape(33, 128, 4, 4, 96, (1, 1, 1, 1)),
-    Shape(40, 24, 6, 6, 32),
+    Shape(40, 24, 6, 6, 40),
     Shape(8, 48, 9, 9, 64, (0, 1, 1, 0)),
+    Shape(64, 32, 14, 14, 64, k=5),
+    Shape(100, 16, 14, 14, 32, (2, 2, 2, 2), k=5),
+    Shape(96, 10, 12, 12, 20, k=5),
 ]
 
 
@@ -281,7 +284,7 @@ def test_when_it_is_chosen() -> None:
         assert set(problem(SHAPES[0], "float32", "normal").run().impls.values()) == {"n16"}
         assert set(problem(CHOSEN[1], "float64", "normal").run().impls.values()) == {"n16"}
         x, w = np.ones((16, 64, 9, 9), "float32"), np.ones((64, 64, 3, 3), "float32")
-        for other in ({"stride": (2, 2)}, {"stride": (1, 2)}):
+        for other in ({"stride": (2, 2)}, {"stride": (1, 2)}, {"padding": (2, 2, 2, 2)}):
             with core.capture() as tape:
                 plan = tape.compile([pycnn.ops.conv2d(x, w, **other)])
             assert "winograd" not in {s["impl"] for s in plan.steps}

@@ -185,17 +185,30 @@ pairs(int64_t kernel, int64_t outputs, int64_t inputs, int64_t padding)
 
 /* The direct sum takes a multiply-add for every channel pair and tap that exists. Here there are 36
  * a tile, the transforms, which cost as much as TRANSFORM more channels on the other side, and once
- * for all blocks the weights. Measured: 8->8 to 256->512 channels, 3x3 to 28x28 pixels. */
+ * for all blocks the weights. Measured: 6->16 to 256->512 channels, 3x3 to 28x28 pixels. */
 static bool
 pays(const pcnn_conv2d_geometry *g, int64_t blocks)
 {
-    const double TRANSFORM = 15, WEIGHTS = 1.5, MARGIN = 1.05;
+    const double TRANSFORM = 9, WEIGHTS = 1.5, MARGIN = 1.05;
     const double C = (double)g->C, OC = (double)g->OC;
     const double taps = (double)pairs(g->KH, g->OH, g->H, g->PT) *
                         (double)pairs(g->KW, g->OW, g->W, g->PL) * (double)blocks;
     const double tiles = (double)(pcnn_winograd_tiles(g) * blocks);
     const double cost = tiles * (C * OC + TRANSFORM * (C + OC)) + WEIGHTS * C * OC;
     return MARGIN * PCNN_WINOGRAD_ELEMENTS * cost < taps * C * OC;
+}
+
+/* The smallest and the largest padding of the four sides. */
+static void
+paddings(const pcnn_conv2d_geometry *g, int64_t *smallest, int64_t *largest)
+{
+    const int64_t sides[4] = {g->PT, g->OH + g->KH - 1 - g->PT - g->H, g->PL,
+                              g->OW + g->KW - 1 - g->PL - g->W};
+    *smallest = *largest = sides[0];
+    for (int i = 1; i < 4; i++) {
+        *smallest = sides[i] < *smallest ? sides[i] : *smallest;
+        *largest = sides[i] > *largest ? sides[i] : *largest;
+    }
 }
 
 const char *
@@ -219,16 +232,26 @@ pcnn_winograd_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N,
     return NULL;
 }
 
+/* A tile's errors are those of its largest numbers, but the corner of a padded map is a sum of only a
+ * part of the taps: it needs more channels for its own errors to be as large. The figures of `least`
+ * are measured on normal and ReLU-like numbers. */
 const char *
 pcnn_winograd_forward_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
 {
-    /* A tile's errors are those of its largest numbers, but an output at a padded corner is a sum
-     * of only a part of the taps. */
-    const int64_t top = g->PT, bottom = g->OH + 2 - g->PT - g->H;
-    const int64_t left = g->PL, right = g->OW + 2 - g->PL - g->W;
-    const bool padded = top > 0 || bottom > 0 || left > 0 || right > 0;
-    const bool wide = top > 1 || bottom > 1 || left > 1 || right > 1;
-    if (wide && pcnn_option_winograd != PCNN_WINOGRAD_ALWAYS)
-        return "padding above 1: outputs of few products would lose digits";
-    return pcnn_winograd_refuse(dtype, g, N, g->C, padded ? 48 : 24);
+    const int64_t least = g->KH == 3 ? 16 : 6, padded_least = g->KH == 3 ? 32 : 8;
+    int64_t smallest, largest;
+    paddings(g, &smallest, &largest);
+    if (largest > g->KH / 2 && pcnn_option_winograd != PCNN_WINOGRAD_ALWAYS)
+        return "padding above half the kernel: outputs of few products would lose digits";
+    return pcnn_winograd_refuse(dtype, g, N, g->C, largest > 0 ? padded_least : least);
+}
+
+/* For dx it is the other way round: without padding its corners have one product a channel. */
+const char *
+pcnn_winograd_dx_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *f, int64_t N)
+{
+    const int64_t least = f->KH == 3 ? 40 : 16, padded_least = f->KH == 3 ? 16 : 8;
+    int64_t smallest, largest;
+    paddings(f, &smallest, &largest);
+    return pcnn_winograd_refuse(dtype, f, N, f->OC, smallest < f->KH / 2 ? least : padded_least);
 }

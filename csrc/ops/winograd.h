@@ -73,6 +73,8 @@ const char *pcnn_winograd_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *f
                                  int64_t terms, int64_t least);
 const char *pcnn_winograd_forward_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *g,
                                          int64_t N);
+const char *pcnn_winograd_dx_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *forward,
+                                    int64_t N);
 const char *pcnn_winograd_dw_refuse(const pcnn_site *site);
 int64_t pcnn_winograd_dw_workspace(const pcnn_site *site);
 pcnn_status pcnn_winograd_dw(const pcnn_site *site);
