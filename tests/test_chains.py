@@ -88,6 +88,9 @@ def test_the_first_labs_block_is_two_chains() -> None:
     network = NETWORKS["lab1"]
     plan, _ = gradients_plan(network, network.parameters(), 16)
     assert chained(plan) == [FORWARD, FORWARD, BACKWARD, BACKWARD]
+    network = NETWORKS["lab3"]
+    other, _ = gradients_plan(network, network.parameters(), 16)
+    assert chained(other) == [["conv2d", "max_pool2d_index"]] * 2
     numbers = [step["chain"] for step in plan.steps if "chain" in step]
     assert all(plan.steps[k]["chain"] == k for k in numbers)
     with chains(False):
@@ -123,9 +126,81 @@ def test_a_chain_without_sums() -> None:
             h = ops.avg_pool2d(ops.sigmoid(h), kernel=(3, 3), stride=(1, 1), padding=(1, 1, 1, 1))
             plan = tape.compile([h])
         results.append(plan.run()[0].numpy())
-        wanted = [["batch_norm_inference", "mul", "elu", "sigmoid", "avg_pool2d"]]
+        wanted = [["conv2d", "batch_norm_inference", "mul", "elu", "sigmoid", "avg_pool2d"]]
         assert chained(plan) == (wanted if on else [])
     same_bits(*results)
+
+
+def residual(x: Any, w: Any, b: Any) -> Any:
+    """The sum may not be written over x: other tiles still want all of it."""
+    h = x * 0.5
+    return ops.max_pool2d(ops.conv2d(h, w, b, padding=(1, 1, 1, 1)) + h, kernel=(2, 2))
+
+
+def dropped(x: Any, w: Any, b: Any) -> Any:
+    h = ops.conv2d(x, w, b, stride=(2, 1), padding=(2, 0, 1, 1))
+    return ops.dropout(ops.tanh(h), seed(0, 1), rate=0.4) * 2.0
+
+
+def seen(x: Any, w: Any, b: Any) -> Any:
+    """The mean reads all of what the convolution made."""
+    h = ops.relu(ops.conv2d(x, w, b))
+    return ops.avg_pool2d(h, kernel=(2, 2)) - ops.mean(h, axis=(2, 3), keepdims=True)
+
+
+def two_layers(x: Any, w: Any, b: Any) -> Any:
+    h = ops.max_pool2d(ops.sigmoid(ops.conv2d(x, w, b, padding=(1, 1, 1, 1))), kernel=(2, 2))
+    return ops.avg_pool2d(ops.relu(ops.conv2d(h, w, b)), kernel=(1, 2))
+
+
+HEADS: dict[str, tuple[Callable[..., Any], list[list[str]]]] = {
+    "residual": (residual, [["conv2d", "add", "max_pool2d"]]),
+    "dropped": (dropped, [["conv2d", "dropout", "mul"]]),
+    "seen": (seen, [["conv2d", "avg_pool2d"]]),
+    "two layers": (two_layers, [["conv2d", "max_pool2d"], ["conv2d", "avg_pool2d"]]),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("channels", [1, 5, 13])
+@pytest.mark.parametrize("name", HEADS)
+def test_convolution_at_the_head(name: str, channels: int, dtype: str) -> None:
+    """Several tiles of channels and several blocks; other threads; every instruction set."""
+    make, wanted = HEADS[name]
+    rng = np.random.default_rng(channels)
+    x = rng.standard_normal((33, channels, 9, 8)).astype(dtype)
+    w = core.tensor(rng.standard_normal((channels, channels, 3, 3)).astype(dtype))
+    b = core.tensor(rng.standard_normal(channels).astype(dtype))
+    for kind in core.config()["isa_available"]:
+        results = []
+        for on in (True, False):
+            with chains(on), isa(kind), core.capture() as tape:
+                xs = tape.placeholder(x.shape, dtype)
+                plan = tape.compile([make(xs, w, b)])
+                assert [c for c in chained(plan) if "conv2d" in c] == (wanted if on else [])
+                results.append(plan.run(x)[0].numpy())
+                with threads(3):
+                    same_bits(results[-1], plan.run(x)[0].numpy())
+        same_bits(*results)
+
+
+def test_a_plan_for_another_instruction_set_says_so() -> None:
+    """Tiles are wider on some: the scratch memory is not, and nothing is written behind it."""
+    names = core.config()["isa_available"]
+    x = np.ones((16, 6, 8, 8), np.float32)
+    w = core.tensor(np.ones((6, 6, 3, 3), np.float32))
+    plans = {}
+    for name in names:
+        with isa(name), core.capture() as tape:
+            h = ops.avg_pool2d(ops.conv2d(tape.placeholder(x.shape), w), kernel=(2, 2))
+            plans[name] = tape.compile([h])
+    for made, plan in plans.items():
+        for name in names:
+            with isa(name):
+                try:
+                    assert (plan.run(x)[0].numpy() == 54).all()
+                except RuntimeError as error:
+                    assert made != name and "another instruction set" in str(error)
 
 
 # ---- and change no bits ----
@@ -412,6 +487,9 @@ for n in (8, 17, 33):
     for make, _ in t.BLOCKS.values():
         case.run(case.plan(make))
     print([a.tobytes().hex()[:4000] for a in case.run(case.plan())])
+for make, _ in t.HEADS.values():
+    x, w = t.np.ones((19, 7, 9, 8)), t.core.tensor(t.np.ones((7, 7, 3, 3)))
+    print(make(t.core.tensor(x), w, w.reshape(-1)[:7]).numpy().tobytes().hex()[:4000])
 for key in range(12):
     case = t.Block(19)
     plan = case.plan(lambda *a: t.random_chain(t.np.random.default_rng(key), *a))

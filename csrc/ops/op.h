@@ -73,6 +73,16 @@ typedef struct {
     void *const *out;
 } pcnn_plane;
 
+/* What can only be the first step of a chain: it needs all of its inputs, and makes whole planes of
+ * its one output, those of a tile of channels at a time (convolution). */
+typedef struct {
+    int64_t (*tiles)(const pcnn_site *site);
+    int64_t (*channel)(const pcnn_site *site,
+                       int64_t tile); /* its first; behind the last tile: C */
+    double (*prepare)(const pcnn_site *site); /* before all tiles; the rough cost of them in ns */
+    void (*fill)(const pcnn_site *site, int64_t block, int64_t tile, void *planes);
+} pcnn_source;
+
 /* An implementation whose N16 results depend, plane by plane, on the same planes of its N16 inputs
  * can run in a chain (plan/chain.c): a few steps on a plane while it is in the cache. In `site`,
  * data of N16 operands may be NULL: only `plane` knows where they are. The bits are those of run. */
@@ -85,6 +95,7 @@ typedef struct {
     void (*finish)(const pcnn_site *site, int64_t channel);
     void (*apply)(const pcnn_site *site, const pcnn_plane *plane); /* fills the N16 outputs */
     bool cheap; /* rather made again from planes at hand than stored and read */
+    const pcnn_source *source; /* if not NULL, all else is */
 } pcnn_planes;
 
 typedef struct {

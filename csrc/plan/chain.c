@@ -5,6 +5,10 @@
  * Forming: a step joins the chain that makes one of its N16 inputs, if all else that it reads is
  * made before that chain starts, since the chain runs where its first step stood.
  *
+ * A source (convolution) can be the first step: it makes a tile of channels, whose planes then go
+ * through the rest one by one. No step behind it may need numbers of a whole channel: that would
+ * have all of its map in memory, where it does not matter who wrote it last.
+ *
  * Phases: a step that needs numbers of a whole channel (batch normalisation) makes its sums in one
  * phase of the sweep and its result in the next. A value made in one phase and read in a later one
  * is stored, and so is what anybody outside of the chain reads.
@@ -53,7 +57,14 @@ has_sums(const pcnn_pnode *node)
     return node->impl->planes->sums != NULL;
 }
 
-/* Can this step run plane by plane? All N16 operands have to have the same planes. */
+static bool
+is_source(const pcnn_pnode *node)
+{
+    return node->impl->planes->source != NULL;
+}
+
+/* Can this step run plane by plane? All N16 operands (of a source: results) have to have the same
+ * planes. */
 static bool
 is_planar(const forming *f, const pcnn_pnode *node)
 {
@@ -70,7 +81,7 @@ is_planar(const forming *f, const pcnn_pnode *node)
             continue;
         tensor->type = value_of(f, v)->type;
         tensor->layout = value_of(f, v)->layout;
-        if (tensor->layout == PCNN_N16 &&
+        if (tensor->layout == PCNN_N16 && !(is_source(node) && k < node->n_in) &&
             (tensor->type.shape[0] != shape[0] || tensor->type.shape[1] != shape[1]))
             return false;
     }
@@ -111,7 +122,8 @@ static bool
 can_join(const forming *f, int32_t n, int32_t head)
 {
     const pcnn_pnode *node = &f->program->nodes[n];
-    if (f->length[head] >= PCNN_CHAIN_STEPS)
+    if (f->length[head] >= PCNN_CHAIN_STEPS || is_source(node) ||
+        (is_source(&f->program->nodes[head]) && has_sums(node)))
         return false;
     for (int32_t i = 0; i < node->n_in; i++) {
         int32_t producer = node->in[i] >= 0 ? value_of(f, node->in[i])->producer : -1;
@@ -215,7 +227,7 @@ is_made_again(const forming *f, int32_t v)
         for (int32_t i = 0; i < program->nodes[n].n_in; i++) {
             if (program->nodes[n].in[i] != v)
                 continue;
-            if (f->head[n] < 0 || has_sums(&program->nodes[n]))
+            if (f->head[n] < 0 || has_sums(&program->nodes[n]) || is_source(&program->nodes[n]))
                 return false;
             if (f->head[n] != f->head[producer]) {
                 elsewhere = true;
@@ -384,6 +396,25 @@ stays_inside(const pcnn_program *program, int32_t first, int32_t at, int32_t v, 
     return true;
 }
 
+/* Channels of the widest tile of a source. */
+static int64_t
+width_of(const pcnn_program *program, const pcnn_pnode *node)
+{
+    pcnn_tensor in[INPUTS] = {{.type.ndim = 0}}, out = {.type = program->values[node->out[0]].type};
+    for (int32_t i = 0; i < node->n_in; i++) {
+        in[i].type.ndim = -1;
+        if (node->in[i] >= 0)
+            in[i].type = program->values[node->in[i]].type;
+    }
+    const pcnn_site site = {.op = node->op,
+                            .attrs = node->attrs,
+                            .n_in = node->n_in,
+                            .n_out = node->n_out,
+                            .in = in,
+                            .out = &out};
+    return pcnn_source_width(node->impl->planes->source, &site);
+}
+
 /* Decides which values of a chain are scratch, and places those that live at once side by side. */
 static void
 place_scratch(pcnn_program *program, int32_t first)
@@ -400,6 +431,10 @@ place_scratch(pcnn_program *program, int32_t first)
             if (!stays_inside(program, first, n, node->out[o], phase, &b.last))
                 continue;
             b.bytes = (pcnn_plane_bytes(&value->type) + 63) / 64 * 64;
+            if (is_source(node)) { /* a tile, whose planes wait for the others to go through */
+                b.bytes *= head->tile = width_of(program, node);
+                b.last = program->n_nodes;
+            }
             for (int k = 0; k < n_blocks; k++)
                 if (blocks[k].phase == phase && blocks[k].last >= n &&
                     blocks[k].offset < b.offset + b.bytes &&

@@ -76,7 +76,7 @@ last_phase(const pcnn_pnode *node)
     return node->phase + (node->impl->planes && node->impl->planes->sums);
 }
 
-/* Does a step of the same chain read input v after step n has written? */
+/* Does a step of the same chain read input v after step n has written? A source does. */
 static bool
 is_read_later(const pcnn_program *program, int32_t n, int32_t v)
 {
@@ -85,7 +85,7 @@ is_read_later(const pcnn_program *program, int32_t n, int32_t v)
     for (int32_t m = first; m < first + nodes[first].chain; m++)
         for (int32_t i = 0; i < nodes[m].n_in; i++)
             if (nodes[m].in[i] == v && m != n &&
-                (last_phase(&nodes[m]) > last_phase(&nodes[n]) ||
+                (nodes[m].impl->planes->source || last_phase(&nodes[m]) > last_phase(&nodes[n]) ||
                  (last_phase(&nodes[m]) == last_phase(&nodes[n]) && m > n)))
                 return true;
     return false;

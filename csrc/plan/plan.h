@@ -38,6 +38,7 @@ typedef struct {
     int32_t chain; /* of its first step: how many; of the others: -1; of a step alone: 0 */
     int32_t phase;
     int64_t piece_bytes, pieces, pieces_offset; /* of its first step: scratch memory of workers */
+    int64_t tile; /* of a source: channels of a tile that the scratch memory has room for */
     bool effect, dead;
     int32_t origin;     /* which node of the segment it came from */
     double ns, last_ns; /* time spent while profiling: in all runs, in the last one */
@@ -113,6 +114,7 @@ pcnn_status pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *
 enum { PCNN_CHAIN_STEPS = 16 };
 pcnn_status pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values,
                            const pcnn_tensor *tensors, char *arena);
+int64_t pcnn_source_width(const pcnn_source *source, const pcnn_site *site); /* the widest tile */
 int64_t pcnn_plane_bytes(const pcnn_type *type); /* of a plane [H][W][16] */
 
 int64_t pcnn_arena_bytes(void);

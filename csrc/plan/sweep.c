@@ -2,7 +2,8 @@
  *
  * Without sums, a worker takes a few planes at a time. With sums, the work is either cut by
  * channels, so that the later phases find a channel's planes where the earlier ones left them, or,
- * where there are too few channels for all threads, by planes, phase after phase. Partial sums lie
+ * where there are too few channels for all threads, by planes, phase after phase. With a source it is
+ * cut by the source's tiles. Partial sums lie
  * in the steps' workspaces and are combined there in their own order: the bits are always the
  * same. */
 #include "core/parallel.h"
@@ -11,10 +12,11 @@
 enum { INPUTS = 8, GRAIN_BYTES = 1 << 15 };
 
 /* Where an operand is: plane p = block * C + channel of a value at base + p * step, a plane of
- * scratch memory (no base), or a whole (step 0). */
+ * scratch memory (no base), one of a tile's planes there, or a whole (step 0). */
 typedef struct {
     char *base;
     int64_t step, scratch;
+    bool tiled;
 } operand;
 
 typedef struct {
@@ -29,6 +31,8 @@ typedef struct {
     int n_steps;
     int32_t phases, phase;
     int64_t blocks, C;
+    const pcnn_source *source; /* of the first step, or NULL */
+    int64_t tiles;
     char *pieces;
     int64_t piece_bytes, n_pieces;
     int64_t items; /* of this call of the pool */
@@ -47,27 +51,29 @@ operand_of(const pcnn_pvalue *value, const pcnn_tensor *tensor)
 }
 
 static void *
-address_of(const operand *o, int64_t plane, char *piece)
+address_of(const operand *o, int64_t plane, int64_t place, char *piece)
 {
-    return o->base ? o->base + plane * o->step : o->step ? piece + o->scratch : NULL;
+    if (o->base)
+        return o->base + plane * o->step;
+    return o->step ? piece + o->scratch + (o->tiled ? place * o->step : 0) : NULL;
 }
 
-/* All that `phase` does on one plane. */
+/* All that `phase` does on one plane, which has this place in its tile. */
 static void
-run_plane(const sweep *s, int32_t phase, int64_t block, int64_t channel, char *piece)
+run_plane(const sweep *s, int32_t phase, int64_t block, int64_t channel, int64_t place, char *piece)
 {
     const void *in[INPUTS];
     void *out[PCNN_MAX_OUT];
     const pcnn_plane plane = {block, channel, in, out};
-    for (int k = 0; k < s->n_steps; k++) {
+    for (int k = s->source ? 1 : 0; k < s->n_steps; k++) {
         const step *step = &s->steps[k];
         const bool sums = step->planes->sums && step->phase == phase;
         if (!sums && step->phase + (step->planes->sums != NULL) != phase)
             continue;
         for (int i = 0; i < step->site.n_in; i++)
-            in[i] = address_of(&step->in[i], block * s->C + channel, piece);
+            in[i] = address_of(&step->in[i], block * s->C + channel, place, piece);
         for (int o = 0; o < step->site.n_out; o++)
-            out[o] = address_of(&step->out[o], block * s->C + channel, piece);
+            out[o] = address_of(&step->out[o], block * s->C + channel, place, piece);
         (sums ? step->planes->sums : step->planes->apply)(&step->site, &plane);
     }
 }
@@ -87,7 +93,7 @@ run_channel(const void *context, int64_t channel, char *piece)
     const sweep *s = context;
     for (int32_t phase = 0; phase < s->phases; phase++) {
         for (int64_t b = 0; b < s->blocks; b++)
-            run_plane(s, phase, phase % 2 ? s->blocks - 1 - b : b, channel, piece);
+            run_plane(s, phase, phase % 2 ? s->blocks - 1 - b : b, channel, 0, piece);
         finish(s, phase, channel);
     }
 }
@@ -96,7 +102,21 @@ static void
 run_one_plane(const void *context, int64_t item, char *piece)
 {
     const sweep *s = context;
-    run_plane(s, s->phase, item / s->C, item % s->C, piece);
+    run_plane(s, s->phase, item / s->C, item % s->C, 0, piece);
+}
+
+static void
+run_tile(const void *context, int64_t item, char *piece)
+{
+    const sweep *s = context;
+    const step *first = &s->steps[0];
+    const int64_t block = item / s->tiles, tile = item % s->tiles;
+    const int64_t begin = s->source->channel(&first->site, tile);
+    const int64_t end = s->source->channel(&first->site, tile + 1);
+    s->source->fill(&first->site, block, tile,
+                    address_of(&first->out[0], block * s->C + begin, 0, piece));
+    for (int64_t c = begin; c < end; c++)
+        run_plane(s, 0, block, c, c - begin, piece);
 }
 
 static void
@@ -141,6 +161,32 @@ run_items(sweep *s, int64_t items, int64_t grain, double cost_ns,
         pcnn_parallel(s->n_pieces, 1, cost_ns, by_piece, s);
 }
 
+int64_t
+pcnn_source_width(const pcnn_source *source, const pcnn_site *site)
+{
+    const int64_t tiles = source->tiles(site);
+    int64_t width = 0;
+    for (int64_t t = 0; t < tiles; t++) {
+        const int64_t n = source->channel(site, t + 1) - source->channel(site, t);
+        width = n > width ? n : width;
+    }
+    return width;
+}
+
+static pcnn_status
+run_source(sweep *s, const pcnn_pnode *node)
+{
+    const pcnn_site *site = &s->steps[0].site;
+    if (node->tile > 0 && pcnn_source_width(s->source, site) > node->tile)
+        return pcnn_fail(PCNN_ERR_RUNTIME,
+                         "%s: this plan was made for another instruction set: make it anew",
+                         node->op->name);
+    s->tiles = s->source->tiles(site);
+    const double cost = s->source->prepare(site);
+    run_items(s, s->blocks * s->tiles, 1, cost, run_tile);
+    return PCNN_OK;
+}
+
 pcnn_status
 pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_tensor *tensors,
                char *arena)
@@ -158,6 +204,7 @@ pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_te
         step *step = &s.steps[k];
         step->planes = node->impl->planes;
         step->phase = node->phase;
+        s.source = k == 0 ? step->planes->source : s.source;
         step->site = (pcnn_site){.op = node->op,
                                  .attrs = node->attrs,
                                  .n_in = node->n_in,
@@ -169,6 +216,7 @@ pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_te
             step->in[i] = (operand){.base = NULL};
             if (node->in[i] >= 0)
                 step->in[i] = operand_of(&values[node->in[i]], tensors);
+            step->in[i].tiled = s.source && node->in[i] == nodes->out[0];
             bytes += step->in[i].step;
         }
         for (int o = 0; o < node->n_out; o++, tensors++) {
@@ -178,6 +226,8 @@ pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_te
         const int32_t phases = node->phase + 1 + (step->planes->sums != NULL);
         s.phases = phases > s.phases ? phases : s.phases;
     }
+    if (s.source)
+        return run_source(&s, nodes);
     const double cost = (double)(s.blocks * s.C * bytes) / 10;
     if (s.phases > 1 && s.C >= 4 * pcnn_threads()) {
         run_items(&s, s.C, 1, cost, run_channel);
