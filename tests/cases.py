@@ -82,6 +82,8 @@ _CONVOLUTIONS: list[tuple[tuple[int, int, int], tuple[int, int, int], dict[str, 
     ((7, 5, 5), (13, 3, 3), {"padding": (1, 1, 1, 1)}),
     ((2, 4, 4), (3, 4, 4), {}),
     ((1, 3, 3), (2, 3, 3), {"padding": (2, 2, 2, 2)}),
+    ((1, 6, 70), (7, 3, 5), {"padding": (1, 1, 2, 2)}),
+    ((2, 5, 75), (3, 2, 7), {"padding": (0, 1, 3, 0), "stride": (1, 2)}),
 ]
 for (c, h, w), (oc, kh, kw), attributes in _CONVOLUTIONS:
     for n in (1, 3, 8, 17):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,11 @@ import pytest
 
 import programs
 import pycnn._core as core
+from harness import option
 from loops import NETWORKS, gradients_plan, hyper, numbers, same_bits, seed, train_step, zeros_like
 from pycnn import ops
 
 pytestmark = pytest.mark.sanitize
-
-
-@contextmanager
-def option(name: str, value: int) -> Iterator[None]:
-    before = core._set_option(name, value)
-    try:
-        yield
-    finally:
-        core._set_option(name, before)
 
 
 def plans_for(*calls: Callable[[], Any]) -> int:

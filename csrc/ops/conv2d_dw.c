@@ -55,7 +55,7 @@ typedef struct {
     const pcnn_site *site;
     const pcnn_kernels *kernels;
     pcnn_conv2d_geometry g;
-    bool bias;
+    bool bias, by_taps; /* by_taps: the kernel for few channels of x, which has no groups */
     int64_t N, blocks, size;        /* size: bytes of a real */
     int64_t tiles, groups, ranges;  /* the items */
     int64_t weights, biases;        /* elements of dw and db */
@@ -63,10 +63,10 @@ typedef struct {
 } job;
 
 static job
-job_of(const pcnn_site *site)
+job_of(const pcnn_site *site, bool by_taps)
 {
     const pcnn_conv2d_dw_attrs *attrs = site->attrs;
-    job job = {.site = site, .g = forward_of(site), .bias = attrs->bias != 0};
+    job job = {.site = site, .g = forward_of(site), .bias = attrs->bias != 0, .by_taps = by_taps};
     const pcnn_dtype dtype = site->in[0].type.dtype;
     job.kernels = pcnn_kernels_for(dtype);
     job.size = (int64_t)pcnn_dtype_size(dtype);
@@ -74,8 +74,9 @@ job_of(const pcnn_site *site)
     job.blocks = (job.N + PCNN_BLOCK - 1) / PCNN_BLOCK;
     job.weights = pcnn_type_size(&site->out[0].type);
     job.biases = pcnn_type_size(&site->out[1].type);
-    job.tiles = job.kernels->conv2d_dw_tiles(&job.g);
-    job.groups = job.kernels->conv2d_dw_groups(&job.g);
+    job.tiles =
+        by_taps ? job.kernels->conv2d_dw_taps_tiles(&job.g) : job.kernels->conv2d_dw_tiles(&job.g);
+    job.groups = by_taps ? 1 : job.kernels->conv2d_dw_groups(&job.g);
     job.flops = 2.0 * (double)job.weights * (double)(job.g.OH * job.g.OW * job.blocks * PCNN_BLOCK);
 
     /* Ranges of blocks: for enough items, each worth its start (clearing and adding up totals). */
@@ -89,10 +90,34 @@ job_of(const pcnn_site *site)
 }
 
 static int64_t
+workspace_of(const job job)
+{
+    return job.ranges > 1 ? job.ranges * (job.weights + job.biases) * job.size : 0;
+}
+
+static int64_t
 workspace_n16(const pcnn_site *site)
 {
-    const job job = job_of(site);
-    return job.ranges > 1 ? job.ranges * (job.weights + job.biases) * job.size : 0;
+    return workspace_of(job_of(site, false));
+}
+
+static int64_t
+workspace_taps(const pcnn_site *site)
+{
+    return workspace_of(job_of(site, true));
+}
+
+/* A channel or two leave most of a register tile of channels empty. */
+static const char *
+refuse_taps(const pcnn_site *site)
+{
+    const pcnn_conv2d_geometry g = forward_of(site);
+    if (g.C < 1 || g.C > 2)
+        return "x has not one or two channels";
+    if (g.OC * g.OH * g.OW == 0)
+        return "dy is empty";
+    const pcnn_kernels *kernels = pcnn_kernels_for(site->in[0].type.dtype);
+    return kernels->conv2d_dw_taps_tiles(&g) ? NULL : "the kernel has too many taps";
 }
 
 /* Workspace: dw of every range, then db of every range. */
@@ -116,17 +141,20 @@ run_items(void *context, int64_t begin, int64_t end, int worker)
             db =
                 (char *)site->work + (job->ranges * job->weights + range * job->biases) * job->size;
         }
-        job->kernels->conv2d_dw_n16(g, (const char *)site->in[0].data + block * x_block,
-                                    (const char *)site->in[1].data + block * dy_block, dw,
-                                    job->bias && group == 0 ? db : NULL, blocks, tile, group,
-                                    job->groups);
+        const char *x = (const char *)site->in[0].data + block * x_block;
+        const char *dy = (const char *)site->in[1].data + block * dy_block;
+        if (!job->bias || group > 0)
+            db = NULL;
+        if (job->by_taps)
+            job->kernels->conv2d_dw_taps(g, x, dy, dw, db, blocks, tile);
+        else
+            job->kernels->conv2d_dw_n16(g, x, dy, dw, db, blocks, tile, group, job->groups);
     }
 }
 
 static pcnn_status
-run_n16(const pcnn_site *site)
+run_job(const pcnn_site *site, job job)
 {
-    job job = job_of(site);
     const double rate = site->in[0].type.dtype == PCNN_F64 ? 25 : 50;
     pcnn_parallel(job.ranges * job.tiles * job.groups, 1, job.flops / rate, run_items, &job);
     if (job.ranges > 1) {
@@ -135,6 +163,18 @@ run_n16(const pcnn_site *site)
                                job.ranges, job.biases, job.biases, site->out[1].data);
     }
     return PCNN_OK;
+}
+
+static pcnn_status
+run_n16(const pcnn_site *site)
+{
+    return run_job(site, job_of(site, false));
+}
+
+static pcnn_status
+run_taps(const pcnn_site *site)
+{
+    return run_job(site, job_of(site, true));
 }
 
 /* ---- reference ---- */
@@ -165,6 +205,11 @@ static const pcnn_impl impls[] = {
      .refuse = pcnn_winograd_dw_refuse,
      .workspace = pcnn_winograd_dw_workspace,
      .run = pcnn_winograd_dw},
+    {.name = "n16_taps",
+     .n16_in = 1 | 2,
+     .refuse = refuse_taps,
+     .workspace = workspace_taps,
+     .run = run_taps},
     {.name = "n16", .n16_in = 1 | 2, .workspace = workspace_n16, .run = run_n16},
     {.name = "im2col",
      .refuse = pcnn_conv2d_dw_im2col_refuse,

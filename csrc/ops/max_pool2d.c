@@ -2,12 +2,13 @@
  *
  * Taps in the padding do not take part. A NaN in a window makes its result NaN. The gradient of a
  * window goes to its first maximum in row-major order, as in TensorFlow and PyTorch; it is found
- * again from x and y, which is cheaper than keeping positions through the whole forward run.
+ * again from x and y. A plan that holds forward and backward keeps positions instead
+ * (max_pool2d_index.c).
  * Not handled: dilation, ceil mode (pad at the bottom and right instead). */
 #include "core/parallel.h"
 #include "isa/kernels.h"
 #include "ops/elementwise.h"
-#include "ops/pool2d.h"
+#include "ops/max_pool2d.h"
 
 static const pcnn_attr attrs[] = {
     PCNN_WINDOW2D_ATTRS(0),
@@ -115,15 +116,9 @@ static const pcnn_impl impls[] = {
     {.name = NULL},
 };
 
-/* `relu_input` is set by the plan's fuse pass: x was made by relu, whose gradient follows. */
-typedef struct {
-    pcnn_window2d window;
-    int64_t relu_input;
-} max_pool2d_grad_attrs;
-
 static const pcnn_attr grad_attrs[] = {
     PCNN_WINDOW2D_ATTRS(0),
-    PCNN_ATTR(max_pool2d_grad_attrs, relu_input, PCNN_ATTR_BOOL, "False"),
+    PCNN_ATTR(pcnn_max_pool2d_grad_attrs, relu_input, PCNN_ATTR_BOOL, "False"),
     {NULL, 0, 0, NULL, NULL},
 };
 
@@ -132,7 +127,7 @@ gradient(pcnn_grad *grad)
 {
     if (!grad->wanted[0])
         return PCNN_OK;
-    max_pool2d_grad_attrs back = {*(const pcnn_window2d *)grad->attrs, 0};
+    pcnn_max_pool2d_grad_attrs back = {*(const pcnn_window2d *)grad->attrs, 0};
     return PCNN_EMIT(grad, &grad->din[0], max_pool2d_grad, &back, grad->dout[0], grad->in[0],
                      grad->out[0]);
 }
@@ -185,7 +180,7 @@ run_gradient(const pcnn_site *site, gradient_kernel kernel)
 {
     job job = {
         .gradient = kernel, .dy = site->in[0].data, .y = site->in[2].data, .dx = site->out[0].data};
-    const max_pool2d_grad_attrs *a = site->attrs;
+    const pcnn_max_pool2d_grad_attrs *a = site->attrs;
     fill_job(&job, &a->window, &site->in[1], &site->in[2]);
     if (a->relu_input)
         job.mask = kernels(site);
@@ -232,7 +227,7 @@ const pcnn_op pcnn_op_max_pool2d_grad = {
     .n_out = 1,
     .out_names = {"dx"},
     .attrs = grad_attrs,
-    .attrs_size = sizeof(max_pool2d_grad_attrs),
+    .attrs_size = sizeof(pcnn_max_pool2d_grad_attrs),
     .flags = PCNN_OP_INTERNAL,
     .infer = infer_grad,
     .impls = grad_impls,

@@ -1,9 +1,9 @@
 /* A plan: the executable form of a piece of graph.
  *
  * A *program* (nodes on numbered values) is imported from a trace, then the passes work on it in
- * order: dead code, fuse, layout (which also chooses implementations), memory. What is left is a
- * list of steps whose operands lie in the arena, in the caller's external memory, or in output
- * buffers. Plans are cached by the structure they were made from (cache.h). */
+ * order: dead code, fuse, remember, layout (which also chooses implementations), memory. What is
+ * left is a list of steps whose operands lie in the arena, in the caller's external memory, or in
+ * output buffers. Plans are cached by the structure they were made from (cache.h). */
 #ifndef PCNN_PLAN_PLAN_H
 #define PCNN_PLAN_PLAN_H
 
@@ -86,6 +86,7 @@ const pcnn_attr *pcnn_op_attr(const pcnn_op *op, const char *name);
 
 pcnn_status pcnn_pass_dead(pcnn_program *program);
 pcnn_status pcnn_pass_fuse(pcnn_program *program);
+pcnn_status pcnn_pass_remember(pcnn_program *program);
 pcnn_status pcnn_pass_layout(pcnn_program *program);
 pcnn_status pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes);
 

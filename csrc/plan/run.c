@@ -97,6 +97,8 @@ pcnn_plan_make(pcnn_program *program, pcnn_plan **result)
     pcnn_status status = pcnn_pass_dead(&plan->program);
     if (status == PCNN_OK && pcnn_plan_options.fuse)
         status = pcnn_pass_fuse(&plan->program);
+    if (status == PCNN_OK && pcnn_plan_options.fuse)
+        status = pcnn_pass_remember(&plan->program);
     if (status == PCNN_OK)
         status = pcnn_pass_layout(&plan->program);
     if (status == PCNN_OK)
