@@ -46,6 +46,7 @@ enum { LANES = VEC_BYTES / sizeof(real), VECS = 16 / LANES };
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 64")
+#define NO_UNROLL _Pragma("GCC unroll 1")
 
 /* PCNN_K(relu_forward) names this object's version of a kernel: pcnn_relu_forward_f32_avx2. */
 #define PCNN_PASTE_(a, b, c) pcnn_##a##_##b##_##c

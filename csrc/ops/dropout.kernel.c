@@ -154,7 +154,8 @@ enter_group(const pcnn_dropout *d, call_part call, const images_part *part, uint
 
 enum { PAIRS = 16 / (2 * WIDE) };
 
-/* x[.][16] -> y[.][16] of the images from `image` on, positions first .. end-1; first % 4 == 0. */
+/* Positions first .. end-1 of the images from `image` on: x[end - first][16] -> y. Where `first`
+ * or `end` is no multiple of 4, a few words are drawn for nothing. */
 void
 PCNN_K(dropout_n16)(const void *dropout, const void *px, void *py, int64_t image, int64_t first,
                     int64_t end)
@@ -169,19 +170,19 @@ PCNN_K(dropout_n16)(const void *dropout, const void *px, void *py, int64_t image
     images_part part[PAIRS];
     for (int q = 0; q < PAIRS; q++)
         part[q] = rounds_of_images(d, call, (uint32_t)image, q);
-    for (int64_t p = first; p < end; p += 4)
+    for (int64_t p = first / 4 * 4; p < end; p += 4)
         for (int q = 0; q < PAIRS; q++) {
             wide a[4], b[4];
             enter_group(d, call, &part[q], (uint32_t)(p / 4), a, b);
             philox_pair(a, b, &s, 2);
             UNROLL for (int j = 0; j < 4; j++)
             {
-                if (p + j >= end)
-                    break;
+                if (p + j < first || p + j >= end)
+                    continue;
                 ivec mask[MASKS];
                 keep_masks(a[j], b[j], d, mask);
                 for (int m = 0; m < MASKS; m++) {
-                    int64_t at = (p + j) * 16 + q * 2 * WIDE + m * LANES;
+                    int64_t at = (p + j - first) * 16 + q * 2 * WIDE + m * LANES;
                     vstore(y + at, (vec)((ivec)(vload(x + at) * scale) & mask[m]));
                 }
             }

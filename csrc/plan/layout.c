@@ -226,7 +226,7 @@ pcnn_pass_layout(pcnn_program *program)
         status = choose(program, n, &t, memory + widest, &impl, refused);
         for (int32_t i = 0; i < node->n_in && status == PCNN_OK; i++)
             if (node->in[i] >= 0 &&
-                (node->in[i] = in_layout(&result, node->in[i], t.in[i].layout, n)) < 0)
+                (node->in[i] = in_layout(&result, node->in[i], t.in[i].layout, node->origin)) < 0)
                 status = PCNN_ERR_MEMORY;
         for (int32_t o = 0; o < node->n_out && status == PCNN_OK; o++)
             result.values[node->out[o]].layout = t.out[o].layout;
@@ -238,7 +238,7 @@ pcnn_pass_layout(pcnn_program *program)
             break;
         }
         result.nodes[moved].impl = impl;
-        result.nodes[moved].origin = n;
+        result.nodes[moved].origin = node->origin;
         memcpy(result.nodes[moved].refused, refused, sizeof refused);
         if (impl->workspace)
             result.nodes[moved].work_bytes = impl->workspace(&t.site);
@@ -248,7 +248,7 @@ pcnn_pass_layout(pcnn_program *program)
             if (output < 0 || result.values[v].layout == PCNN_PLAIN)
                 continue;
             result.values[v].output = -1;
-            int32_t plain = in_layout(&result, v, PCNN_PLAIN, n);
+            int32_t plain = in_layout(&result, v, PCNN_PLAIN, node->origin);
             if (plain < 0)
                 status = PCNN_ERR_MEMORY;
             else

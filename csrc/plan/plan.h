@@ -1,8 +1,8 @@
 /* A plan: the executable form of a piece of graph.
  *
  * A *program* (nodes on numbered values) is imported from a trace, then the passes work on it in
- * order: dead code, fuse, remember, layout (which also chooses implementations), memory. What is
- * left is a list of steps whose operands lie in the arena, in the caller's external memory, or in
+ * order: dead code, fuse, remember, layout (which also chooses implementations), chain, memory. What
+ * is left is a list of steps whose operands lie in the arena, in the caller's external memory, or in
  * output buffers. Plans are cached by the structure they were made from (cache.h). */
 #ifndef PCNN_PLAN_PLAN_H
 #define PCNN_PLAN_PLAN_H
@@ -22,7 +22,8 @@ typedef struct {
     int32_t copy;     /* the same value in the other layout, or -1 */
     int32_t producer; /* node, or -1 */
     int32_t first, last; /* live range in steps; for roots: of all that share it */
-    int64_t offset;      /* of a root, in the arena */
+    int64_t offset;      /* of a root, in the arena; of scratch, in a worker's piece */
+    bool scratch;        /* never whole: a plane at a time, inside a chain */
 } pcnn_pvalue;
 
 typedef struct {
@@ -33,6 +34,10 @@ typedef struct {
     int32_t out[PCNN_MAX_OUT];
     const pcnn_impl *impl;
     int64_t work_bytes, work_offset;
+    /* Steps that run together, plane by plane (chain.c). */
+    int32_t chain; /* of its first step: how many; of the others: -1; of a step alone: 0 */
+    int32_t phase;
+    int64_t piece_bytes, pieces, pieces_offset; /* of its first step: scratch memory of workers */
     bool effect, dead;
     int32_t origin;     /* which node of the segment it came from */
     double ns, last_ns; /* time spent while profiling: in all runs, in the last one */
@@ -85,9 +90,11 @@ const pcnn_attr *pcnn_op_attr(const pcnn_op *op, const char *name);
 /* ---- passes, one file each ---- */
 
 pcnn_status pcnn_pass_dead(pcnn_program *program);
+pcnn_status pcnn_pass_flatten(pcnn_program *program);
 pcnn_status pcnn_pass_fuse(pcnn_program *program);
 pcnn_status pcnn_pass_remember(pcnn_program *program);
 pcnn_status pcnn_pass_layout(pcnn_program *program);
+pcnn_status pcnn_pass_chain(pcnn_program *program);
 pcnn_status pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes);
 
 /* ---- plans ---- */
@@ -100,6 +107,13 @@ void pcnn_plan_unref(pcnn_plan *plan);
  * step fails, all that was recorded before node *failed (of the segment) is done. */
 pcnn_status pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs,
                           int32_t *failed);
+
+/* Runs the steps of a chain, `nodes` being its first. `tensors` are their operands, one step's
+ * after the other's (sweep.c). */
+enum { PCNN_CHAIN_STEPS = 16 };
+pcnn_status pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values,
+                           const pcnn_tensor *tensors, char *arena);
+int64_t pcnn_plane_bytes(const pcnn_type *type); /* of a plane [H][W][16] */
 
 int64_t pcnn_arena_bytes(void);
 int64_t pcnn_arena_guard_errors(void);
@@ -123,6 +137,7 @@ void pcnn_profile_adopt(pcnn_plan *plan);
 
 typedef struct {
     bool fuse;
+    bool chain; /* needs fuse */
     bool n16;
     int min_n16_batch;
     _Atomic bool profile; /* add up the time of steps */

@@ -440,6 +440,7 @@ pcnn_py_plan_steps(const pcnn_plan *plan)
 {
     const pcnn_program *program = &plan->program;
     PyObject *list = PyList_New(0);
+    int32_t first = 0;
     for (int32_t n = 0; list && n < program->n_nodes; n++) {
         const pcnn_pnode *node = &program->nodes[n];
         PyObject *step =
@@ -454,6 +455,15 @@ pcnn_py_plan_steps(const pcnn_plan *plan)
             if (text == NULL || PyDict_SetItemString(step, "activation", text) < 0)
                 Py_CLEAR(step);
             Py_XDECREF(text);
+        }
+        /* The steps of a chain run as one: all have its first step's number, which has the time. */
+        if (node->chain >= 0)
+            first = n;
+        if (node->chain != 0 && step != NULL) {
+            PyObject *number = PyLong_FromLong(first);
+            if (number == NULL || PyDict_SetItemString(step, "chain", number) < 0)
+                Py_CLEAR(step);
+            Py_XDECREF(number);
         }
         if (step == NULL || pcnn_py_describe_step(step, plan, node) < 0 ||
             PyList_Append(list, step) < 0)

@@ -280,6 +280,10 @@ core_set_option(PyObject *module, PyObject *args)
         before = pcnn_plan_options.fuse;
         pcnn_plan_options.fuse = value;
     }
+    else if (strcmp(name, "chain") == 0) {
+        before = pcnn_plan_options.chain;
+        pcnn_plan_options.chain = value;
+    }
     else if (strcmp(name, "n16") == 0) {
         before = pcnn_plan_options.n16;
         pcnn_plan_options.n16 = value;
@@ -297,9 +301,10 @@ core_set_option(PyObject *module, PyObject *args)
         pcnn_option_winograd = value;
     }
     else {
-        PyErr_Format(PyExc_ValueError,
-                     "_set_option: expected fuse, n16, min_n16_batch, profile or winograd, got %s",
-                     name);
+        PyErr_Format(
+            PyExc_ValueError,
+            "_set_option: expected fuse, chain, n16, min_n16_batch, profile or winograd, got %s",
+            name);
         return NULL;
     }
     return PyLong_FromLong(before);
