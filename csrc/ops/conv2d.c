@@ -302,6 +302,7 @@ static const pcnn_impl impls[] = {
      .workspace = workspace_n16,
      .run = run_n16,
      .planes = &planes},
+    {.name = "rows", .workspace = pcnn_conv2d_rows_workspace, .run = pcnn_conv2d_rows_run},
     {.name = "im2col",
      .refuse = pcnn_conv2d_im2col_refuse,
      .workspace = pcnn_conv2d_im2col_workspace,

@@ -79,6 +79,10 @@ void pcnn_conv2d_n16_fill(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64
                           const void *b, const void *packed, int64_t block, int64_t tile,
                           void *planes);
 
+/* conv2d_rows.c: the forward pass in plain layout, for small batches. */
+int64_t pcnn_conv2d_rows_workspace(const pcnn_site *site);
+pcnn_status pcnn_conv2d_rows_run(const pcnn_site *site);
+
 /* conv2d_im2col.c: implementations through matrix products, in plain layout. */
 const char *pcnn_conv2d_im2col_refuse(const pcnn_site *site);
 int64_t pcnn_conv2d_im2col_workspace(const pcnn_site *site);

@@ -246,6 +246,21 @@ draw_positions(const pcnn_dropout *d, const schedule *s, uint32_t image, uint32_
     }
 }
 
+/* All ones where a word reaches the threshold: selected, as a jump would be guessed wrong half of the
+ * time. */
+ALWAYS_INLINE ivec
+words_at_least(const uint32_t *words, uint32_t threshold)
+{
+    typedef uint32_t lane_words __attribute__((vector_size(LANES * 4)));
+    lane_words w;
+    memcpy(&w, words, sizeof w);
+#if defined(PCNN_REAL_F64)
+    return __builtin_convertvector(w, ivec) >= (integer)threshold - (ivec){0};
+#else
+    return (ivec)(w >= threshold - (lane_words){0});
+#endif
+}
+
 /* One image x[P] -> y[P], positions first .. end-1; first % 4 == 0. */
 void
 PCNN_K(dropout_rows)(const void *dropout, const void *px, void *py, int64_t image, int64_t first,
@@ -260,10 +275,14 @@ PCNN_K(dropout_rows)(const void *dropout, const void *px, void *py, int64_t imag
     for (int64_t p = first; p < end; p += DRAWN) {
         uint32_t words[DRAWN];
         draw_positions(d, &s, (uint32_t)image, (uint32_t)(p / 4), words);
-        int64_t n = end - p < DRAWN ? end - p : DRAWN;
-        for (int64_t i = 0; i < n; i++) {
-            real scaled = x[p + i] * scale;
-            y[p + i] = words[i] >= threshold ? scaled : 0;
+        if (end - p < DRAWN) {
+            for (int64_t i = 0; i < end - p; i++)
+                y[p + i] = words[i] >= threshold ? x[p + i] * scale : 0;
+            break;
+        }
+        for (int64_t i = 0; i < DRAWN; i += LANES) {
+            const ivec mask = words_at_least(words + i, threshold);
+            vstore(y + p + i, (vec)((ivec)(vload(x + p + i) * scale) & mask));
         }
     }
 }

@@ -104,6 +104,12 @@ run_n16(const pcnn_site *site)
 }
 
 static pcnn_status
+run_rows(const pcnn_site *site)
+{
+    return run_forward(site, kernels(site)->max_pool2d_rows);
+}
+
+static pcnn_status
 run_plain(const pcnn_site *site)
 {
     return run_forward(site, kernels(site)->max_pool2d_plain);
@@ -141,6 +147,7 @@ static const pcnn_impl impls[] = {
      .run = run_2x2,
      .planes = &planes_2x2},
     {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_n16, .planes = &planes_n16},
+    {.name = "rows_2x2", .refuse = refuse_other_than_2x2, .run = run_rows},
     {.name = "reference", .run = run_plain},
     {.name = NULL},
 };

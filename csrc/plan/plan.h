@@ -9,6 +9,10 @@
 
 #include "graph/graph.h"
 
+/* Of an op's first implementations the reasons for not being taken are kept. */
+enum { PCNN_MAX_REFUSED = 8 };
+extern const char pcnn_refused_batch[]; /* the batch is below min_n16_batch */
+
 typedef struct {
     pcnn_type type;
     pcnn_layout layout : 8;
@@ -43,8 +47,11 @@ typedef struct {
     int8_t phase, until; /* when it reads first; and last, as it may run again in later phases */
     bool effect, dead;
     int32_t origin;     /* which node of the segment it came from */
-    double ns;          /* time spent, while profiling */
+    double ns, last_ns; /* time spent while profiling: in all runs, in the last one */
     int64_t runs;
+    /* For each implementation before the chosen one, in the op's order, why it did not take the
+     * call. Constant texts. */
+    const char *refused[PCNN_MAX_REFUSED];
 } pcnn_pnode;
 
 typedef struct {
@@ -62,6 +69,14 @@ typedef struct pcnn_plan {
     int64_t n_tensors;
     int64_t arena_bytes;
     int64_t runs;
+    int64_t number;   /* plans are counted as they are made */
+    pcnn_label **labels; /* what each node of the segment was recorded for, by its origin */
+    unsigned char *phases;
+    int32_t n_labels;
+    /* Profiling (profile.c): time of whole runs, of what session, and who holds it for that. */
+    double ns;
+    int64_t timed_runs;
+    int32_t timed, noted;
     /* cache */
     void *key;
     size_t key_bytes;
@@ -82,6 +97,7 @@ const pcnn_attr *pcnn_op_attr(const pcnn_op *op, const char *name);
 /* ---- passes, one file each ---- */
 
 pcnn_status pcnn_pass_dead(pcnn_program *program);
+pcnn_status pcnn_pass_flatten(pcnn_program *program);
 pcnn_status pcnn_pass_fuse(pcnn_program *program);
 pcnn_status pcnn_pass_remember(pcnn_program *program);
 pcnn_status pcnn_pass_layout(pcnn_program *program);
@@ -111,6 +127,20 @@ int64_t pcnn_arena_bytes(void);
 int64_t pcnn_arena_guard_errors(void);
 void pcnn_arena_trim(void);
 
+/* ---- profiling: which plans ran, and how long ---- */
+
+/* Starts a session: every plan's times begin anew when it runs next. Needs the run lock. */
+void pcnn_profile_begin(void);
+void pcnn_profile_end(void); /* Needs the run lock. */
+bool pcnn_profile_running(void);
+/* A plan is about to run: a session holds it until pcnn_profile_clear. Needs the interpreter lock. */
+pcnn_status pcnn_profile_note(pcnn_plan *plan);
+int32_t pcnn_profile_noted(pcnn_plan *const **plans); /* how many, in order of their first run */
+void pcnn_profile_clear(void);
+/* Whether the plan's times belong to the session at hand; sets them to zero where they do not. For
+ * pcnn_plan_run. */
+void pcnn_profile_adopt(pcnn_plan *plan);
+
 /* ---- options: part of what a plan depends on; changing one clears the cache ---- */
 
 typedef struct {
@@ -118,7 +148,8 @@ typedef struct {
     bool chain; /* needs fuse */
     bool n16;
     int min_n16_batch;
-    bool profile;
+    _Atomic bool profile; /* add up the time of steps */
+    _Atomic int verbose;  /* plans are told when made (1), and with times after each run (2) */
 } pcnn_options;
 
 extern pcnn_options pcnn_plan_options;

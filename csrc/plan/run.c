@@ -65,6 +65,10 @@ static void
 plan_free(pcnn_plan *plan)
 {
     pcnn_program_free(&plan->program);
+    for (int32_t n = 0; n < plan->n_labels; n++)
+        pcnn_label_unref(plan->labels[n]);
+    free(plan->labels);
+    free(plan->phases);
     free(plan->tensors);
     free(plan->key);
     free(plan);
@@ -85,10 +89,14 @@ pcnn_plan_make(pcnn_program *program, pcnn_plan **result)
         pcnn_program_free(program);
         return pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
     }
+    static int64_t made;
     plan->refs = 1;
+    plan->number = ++made;
     plan->program = *program;
     memset(program, 0, sizeof *program);
     pcnn_status status = pcnn_pass_dead(&plan->program);
+    if (status == PCNN_OK)
+        status = pcnn_pass_flatten(&plan->program);
     if (status == PCNN_OK && pcnn_plan_options.fuse)
         status = pcnn_pass_fuse(&plan->program);
     if (status == PCNN_OK && pcnn_plan_options.fuse)
@@ -212,7 +220,11 @@ pcnn_status
 pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs, int32_t *failed)
 {
     *failed = 0;
-    bool poison = pcnn_storage_poison(), profile = pcnn_plan_options.profile;
+    bool poison = pcnn_storage_poison();
+    bool profile = pcnn_plan_options.profile || pcnn_plan_options.verbose > 1;
+    double begin = profile ? now_ns() : 0;
+    if (profile)
+        pcnn_profile_adopt(plan);
     PCNN_TRY(need_arena(plan->arena_bytes));
     fill_addresses(plan, externals, outputs);
     const pcnn_tensor *tensor = plan->tensors;
@@ -234,13 +246,19 @@ pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs, int
         *failed = node->origin;
         PCNN_TRY(node->chain > 0 ? pcnn_sweep_run(node, plan->program.values, site.in, arena)
                                  : node->impl->run(&site));
-        if (profile)
-            node->ns += now_ns() - start;
+        if (profile) {
+            node->last_ns = now_ns() - start;
+            node->ns += node->last_ns;
+        }
         for (int32_t k = 0; k < steps && profile; k++)
             node[k].runs++;
         for (int32_t k = 0; k < steps && poison; k++)
             check_step(plan, node + k);
     }
     plan->runs++;
+    if (profile) {
+        plan->ns += now_ns() - begin;
+        plan->timed_runs++;
+    }
     return PCNN_OK;
 }

@@ -254,6 +254,8 @@ capture_compile(PyObject *object, PyObject *outputs)
         pcnn_status status = pcnn_segment_capture(&segment, self->trace, wanted, (int32_t)n);
         if (status == PCNN_OK)
             result = make_plan_object(self, &segment, wanted);
+        if (result != NULL)
+            pcnn_py_tell_plan(((plan_object *)result)->plan, true);
         else
             pcnn_py_raise(status);
         pcnn_segment_clear(&segment);
@@ -368,8 +370,12 @@ plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
         }
         address[self->n_externals + k] = memory[k]->data;
     }
-    pcnn_status status;
+    pcnn_status status = pcnn_profile_note(self->plan);
     int32_t failed;
+    if (status != PCNN_OK) {
+        pcnn_py_raise(status);
+        goto done;
+    }
     PyThreadState *state = PyEval_SaveThread();
     pcnn_run_lock();
     status = pcnn_plan_run(self->plan, address, address + self->n_externals, &failed);
@@ -383,6 +389,7 @@ plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
         pcnn_py_raise(status);
         goto done;
     }
+    pcnn_py_tell_plan(self->plan, false);
     result = PyTuple_New(self->n_outputs);
     for (int32_t k = 0; k < self->n_outputs && result; k++) {
         pcnn_value *value = pcnn_value_from_storage(&self->out_types[k], memory[k]);
@@ -458,7 +465,8 @@ pcnn_py_plan_steps(const pcnn_plan *plan)
                 Py_CLEAR(step);
             Py_XDECREF(number);
         }
-        if (step == NULL || PyList_Append(list, step) < 0)
+        if (step == NULL || pcnn_py_describe_step(step, plan, node) < 0 ||
+            PyList_Append(list, step) < 0)
             Py_CLEAR(list);
         Py_XDECREF(step);
     }
