@@ -92,6 +92,11 @@ for (c, h, w), (oc, kh, kw), attributes in _CONVOLUTIONS:
 for n in range(1, 34):
     add("conv2d", (n, 2, 5, 6), (3, 2, 3, 3), (3,), exact=True, padding=(1, 1, 1, 1))
 add("conv2d", (0, 2, 5, 6), (3, 2, 3, 3), (3,), exact=True)
+# Plain layout cut into strips: wide rows, many pixels with strides, short rows of many channels.
+add("conv2d", (1, 1, 3, 300), (2, 1, 3, 3), (2,), exact=True)
+add("conv2d", (2, 1, 36, 36), (3, 1, 3, 3), (3,), exact=True, stride=(2, 2))
+add("conv2d", (1, 2, 4, 4), (130, 2, 3, 3), (130,), exact=True, padding=(1, 1, 1, 1))
+add("conv2d", (1, 2, 30, 31), (9, 2, 5, 5), None, exact=True, padding=(2, 2, 2, 2))
 
 # ---- pooling ----
 
@@ -235,7 +240,18 @@ for n, k in ((1, 2), (5, 10), (16, 3), (33, 10), (128, 10), (0, 4)):
 
 # ---- matrix products ----
 
-_PRODUCTS = ((1, 1, 1), (3, 5, 2), (8, 16, 10), (17, 33, 9), (128, 70, 10), (5, 1, 4), (1, 7, 1))
+_PRODUCTS = (
+    (1, 1, 1),
+    (3, 5, 2),
+    (1, 1100, 70),
+    (2, 530, 37),
+    (7, 6, 150),
+    (8, 16, 10),
+    (17, 33, 9),
+    (128, 70, 10),
+    (5, 1, 4),
+    (1, 7, 1),
+)
 for n, i, o in _PRODUCTS:
     for flag in (False, True):
         w = (o, i) if flag else (i, o)
@@ -247,6 +263,24 @@ for n, i, o in _PRODUCTS:
         add("matmul", (2, *a), (2, *b), exact=True, transpose_a=ta, transpose_b=tb)
 add("dense", (0, 4), (4, 3), (3,), exact=True)
 add("matmul", (2, 3, 4, 5), (2, 3, 5, 2), exact=True)
+for (c, h, w), o in (
+    ((1, 1, 1), 1),
+    ((3, 2, 2), 5),
+    ((5, 3, 1), 16),
+    ((2, 4, 3), 23),
+    ((7, 5, 5), 10),
+    ((31, 5, 5), 17),
+    ((64, 5, 5), 33),
+):
+    for n in (1, 8, 16, 21):
+        for flag in (False, True):
+            add("dense_maps", (n, c, h, w), (c * h * w, o), (o,), exact=True, channels_last=flag)
+    add("dense_maps", (37, c, h, w), (c * h * w, o), None, exact=True, channels_last=True)
+for n in range(1, 34):
+    add("dense_maps", (n, 3, 3, 2), (18, 7), (7,), exact=True, channels_last=n % 2 == 0)
+add("dense_maps", (0, 3, 3, 2), (18, 7), (7,), exact=True)
+add("dense_maps", (9, 2, 0, 2), (0, 7), (7,), exact=True)
+add("dense_maps", (9, 2, 1, 2), (4, 0), (0,), exact=True)
 
 # ---- movement ----
 

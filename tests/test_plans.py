@@ -228,7 +228,8 @@ def test_fusion_of_every_activation(kind: str, n: int) -> None:
         results.append(plan.run(x)[0].numpy())
         names.append([s["op"] for s in plan.steps])
         inside = {s["op"] for s in plan.steps if s.get("activation") == kind}
-        assert inside >= ({"conv2d", "dense"} if flag else set())
+        dense = "dense_maps" if n >= 8 else "dense"
+        assert inside >= ({"conv2d", dense} if flag else set())
     same_bits(results[0], results[1])
     assert names[1].count(kind) == 3 and names[0].count(kind) <= 1
 
@@ -395,3 +396,50 @@ def test_parameters_after_training_do_not_depend_on_fusion() -> None:
                 train_step(network, p, v, *network.batch(18, key=call), call)
             results.append(numbers(p))
     same_bits(results[0], results[1])
+
+
+# ---- dense layers on maps ----
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_flattened_maps_go_into_dense_layers_as_they_are(last: bool) -> None:
+    """The results do not depend on whether somebody looks at the rows."""
+    n, rng = 19, np.random.default_rng(3)
+    x = core.tensor(rng.standard_normal((n, 3, 6, 6)).astype(np.float32))
+    kernel, w = core.tensor(KERNEL), core.tensor(rng.standard_normal((48, 21)).astype(np.float32))
+    r = rng.standard_normal((n, 21)).astype(np.float32)
+    results: list[list[np.ndarray]] = []
+    for look in (False, True):
+        with core.capture() as tape:
+            kernel.requires_grad = w.requires_grad = True
+            h = ops.conv2d(x, kernel)
+            rows = ops.transpose(h, perm=(0, 2, 3, 1)) if last else h
+            rows = ops.reshape(rows, shape=(n, -1))
+            y = ops.tanh(ops.dense(rows, w))
+            wanted = [kernel, w, h, *([rows] if look else [])]
+            gradients = core.gradients(ops.sum(y * core.tensor(r)), wanted)
+            plan = tape.compile([y, *gradients, *([rows] if look else [])])
+        ran = {step["op"] for step in plan.steps}
+        assert {"dense_maps", "dense_maps_dx", "dense_maps_dw"} <= ran
+        assert not ran & {"dense", "matmul"}
+        assert ("transpose" in ran) == (look and last)
+        results.append([t.numpy() for t in plan.run()])
+    same_bits(results[0], results[1][:4])
+    dh, d_rows, rows_seen = results[1][3:]
+    turned = dh.transpose(0, 2, 3, 1) if last else dh
+    same_bits(d_rows, turned.reshape(n, -1))
+    np.testing.assert_allclose(np.tanh(rows_seen @ w.numpy()), results[0][0], atol=1e-5)
+
+
+def test_dense_layers_on_maps_keep_padding_lanes_zero() -> None:
+    """Infinite weights: zero times infinity is NaN, in lanes that nobody fills."""
+    n = 9
+    w = np.zeros((12, 4), np.float32)
+    w[3, 2] = np.inf
+    x = core.tensor(np.ones((n, 3, 2, 2), np.float32), requires_grad=True)
+    with core.capture() as tape:
+        y = ops.sum(ops.dense_maps(x, w))
+        (dx,) = core.gradients(y, [x])
+        plan = tape.compile([dx, ops.sum(ops.square(dx), axis=(0, 2, 3))])
+    _, total = plan.run()
+    np.testing.assert_array_equal(total.numpy(), [np.inf, 0, 0])

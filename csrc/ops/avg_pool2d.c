@@ -54,7 +54,16 @@ task(void *context, int64_t begin, int64_t end, int worker)
                       target, end - begin);
 }
 
-/* `large` is x or dx, `small` y or dy. */
+/* `large` is x or dx, `small` y or dy. Both attribute structs begin with the window. */
+static void
+fill_geometry(const pcnn_site *site, bool count_include_pad, const pcnn_tensor *large,
+              const pcnn_tensor *small, pcnn_pool2d *geometry)
+{
+    const int64_t *ls = large->type.shape, *ss = small->type.shape;
+    pcnn_pool2d_geometry(site->attrs, ls[2], ls[3], ss[2], ss[3], geometry);
+    geometry->count_include_pad = count_include_pad;
+}
+
 static pcnn_status
 run(const pcnn_site *site, job job, bool count_include_pad, const pcnn_tensor *large,
     const pcnn_tensor *small)
@@ -66,9 +75,7 @@ run(const pcnn_site *site, job job, bool count_include_pad, const pcnn_tensor *l
         lane_bytes *= PCNN_BLOCK;
     job.source = source->data;
     job.target = target->data;
-    /* Both attribute structs begin with the window. */
-    pcnn_pool2d_geometry(site->attrs, ls[2], ls[3], ss[2], ss[3], &job.geometry);
-    job.geometry.count_include_pad = count_include_pad;
+    fill_geometry(site, count_include_pad, large, small, &job.geometry);
     job.source_bytes = source->type.shape[2] * source->type.shape[3] * lane_bytes;
     job.target_bytes = target->type.shape[2] * target->type.shape[3] * lane_bytes;
 
@@ -121,14 +128,49 @@ run_n16(const pcnn_site *site)
 }
 
 static pcnn_status
+run_rows(const pcnn_site *site)
+{
+    return run_forward(site, kernels(site)->avg_pool2d_rows);
+}
+
+static pcnn_status
 run_plain(const pcnn_site *site)
 {
     return run_forward(site, kernels(site)->avg_pool2d_plain);
 }
 
+static void
+forward_plane(const pcnn_site *site, const pcnn_plane *plane, pool_kernel kernel)
+{
+    const avg_attrs *a = site->attrs;
+    pcnn_pool2d geometry;
+    fill_geometry(site, a->count_include_pad != 0, &site->in[0], &site->out[0], &geometry);
+    kernel(&geometry, plane->in[0], plane->out[0], 1);
+}
+
+static void
+plane_2x2(const pcnn_site *site, const pcnn_plane *plane)
+{
+    forward_plane(site, plane, kernels(site)->avg_pool2d_2x2);
+}
+
+static void
+plane_n16(const pcnn_site *site, const pcnn_plane *plane)
+{
+    forward_plane(site, plane, kernels(site)->avg_pool2d_n16);
+}
+
+static const pcnn_planes planes_2x2 = {.apply = plane_2x2}, planes_n16 = {.apply = plane_n16};
+
 static const pcnn_impl impls[] = {
-    {.name = "n16_2x2", .n16_in = 1, .n16_out = 1, .refuse = refuse_other_than_2x2, .run = run_2x2},
-    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_n16},
+    {.name = "n16_2x2",
+     .n16_in = 1,
+     .n16_out = 1,
+     .refuse = refuse_other_than_2x2,
+     .run = run_2x2,
+     .planes = &planes_2x2},
+    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_n16, .planes = &planes_n16},
+    {.name = "rows_2x2", .refuse = refuse_other_than_2x2, .run = run_rows},
     {.name = "reference", .run = run_plain},
     {.name = NULL},
 };
@@ -214,13 +256,38 @@ run_grad_plain(const pcnn_site *site)
     return run_backward(site, kernels(site)->avg_pool2d_grad_plain);
 }
 
+static void
+backward_plane(const pcnn_site *site, const pcnn_plane *plane, grad_kernel kernel)
+{
+    const grad_attrs *a = site->attrs;
+    pcnn_pool2d geometry;
+    fill_geometry(site, a->count_include_pad != 0, &site->out[0], &site->in[0], &geometry);
+    kernel(&geometry, plane->in[0], plane->in[1], plane->out[0], 1);
+}
+
+static void
+grad_plane_2x2(const pcnn_site *site, const pcnn_plane *plane)
+{
+    backward_plane(site, plane, kernels(site)->avg_pool2d_grad_2x2);
+}
+
+static void
+grad_plane_n16(const pcnn_site *site, const pcnn_plane *plane)
+{
+    backward_plane(site, plane, kernels(site)->avg_pool2d_grad_n16);
+}
+
+static const pcnn_planes grad_planes_2x2 = {.apply = grad_plane_2x2},
+                         grad_planes_n16 = {.apply = grad_plane_n16};
+
 static const pcnn_impl grad_impls[] = {
     {.name = "n16_2x2",
      .n16_in = 3,
      .n16_out = 1,
      .refuse = refuse_other_than_2x2,
-     .run = run_grad_2x2},
-    {.name = "n16", .n16_in = 3, .n16_out = 1, .run = run_grad_n16},
+     .run = run_grad_2x2,
+     .planes = &grad_planes_2x2},
+    {.name = "n16", .n16_in = 3, .n16_out = 1, .run = run_grad_n16, .planes = &grad_planes_n16},
     {.name = "reference", .run = run_grad_plain},
     {.name = NULL},
 };

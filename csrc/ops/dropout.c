@@ -58,6 +58,7 @@ enum { PIECE = 1024 };
 typedef struct job {
     const pcnn_kernels *kernels;
     pcnn_dropout dropout;
+    pcnn_dtype dtype;
     const char *x;
     char *y;
     uint16_t *bits;             /* of dropout_keep and dropout_mask */
@@ -86,7 +87,9 @@ task(void *context, int64_t begin, int64_t end, int worker)
 static void
 elements_n16(const job *job, const void *x, void *y, int64_t image, int64_t first, int64_t end)
 {
-    job->kernels->dropout_n16(&job->dropout, x, y, image, first, end);
+    const int64_t skipped = first * PCNN_BLOCK * (int64_t)pcnn_dtype_size(job->dtype);
+    job->kernels->dropout_n16(&job->dropout, (const char *)x + skipped, (char *)y + skipped, image,
+                              first, end);
 }
 
 static void
@@ -114,6 +117,7 @@ lay_out(const pcnn_site *site, job *job, int64_t positions, int64_t images)
 {
     const pcnn_tensor *x = &site->in[0];
     const int64_t elements = pcnn_type_size(&x->type) / x->type.shape[0];
+    job->dtype = x->type.dtype;
     job->kernels = pcnn_kernels_for(x->type.dtype);
     job->x = x->data;
     job->y = site->out[0].data;
@@ -127,15 +131,31 @@ lay_out(const pcnn_site *site, job *job, int64_t positions, int64_t images)
     job->pieces = (positions + job->piece - 1) / job->piece;
 }
 
-static pcnn_dropout
-numbers_of(double rate, const int64_t *seed)
+/* What is drawn with, and from which rate on nothing is kept. */
+static uint64_t
+fill_dropout(const pcnn_site *site, pcnn_dropout *dropout)
 {
+    const pcnn_dropout_attrs *a = site->attrs;
+    const int64_t *seed = site->in[1].data;
     const uint64_t key = (uint64_t)seed[0];
-    return (pcnn_dropout){.key = {(uint32_t)key, (uint32_t)(key >> 32)},
-                          .stream = (uint32_t)seed[1],
-                          .call = (uint32_t)seed[2],
-                          .threshold = (uint32_t)pcnn_dropout_threshold(rate),
-                          .scale = 1 / (1 - rate)};
+    const uint64_t threshold = pcnn_dropout_threshold(a->rate);
+    *dropout = (pcnn_dropout){.key = {(uint32_t)key, (uint32_t)(key >> 32)},
+                              .stream = (uint32_t)seed[1],
+                              .call = (uint32_t)seed[2],
+                              .threshold = (uint32_t)threshold,
+                              .scale = a->rate < 1 ? 1 / (1 - a->rate) : 0};
+    return threshold;
+}
+
+/* Where nothing is random, y is written: true. */
+static bool
+is_settled(double rate, uint64_t threshold, const void *x, void *y, int64_t bytes)
+{
+    if (threshold > UINT32_MAX)
+        memset(y, 0, (size_t)bytes);
+    else if (rate == 0 && y != x)
+        memcpy(y, x, (size_t)bytes);
+    return threshold > UINT32_MAX || rate == 0;
 }
 
 /* Fills all of the job but its kernel; false: nothing is random, and y is already written. */
@@ -147,16 +167,9 @@ prepare(const pcnn_site *site, job *job)
     const int64_t bytes = pcnn_layout_bytes(&x->type, x->layout);
     if (bytes == 0)
         return false;
-    if (pcnn_dropout_threshold(a->rate) > UINT32_MAX) {
-        memset(site->out[0].data, 0, (size_t)bytes);
+    const uint64_t threshold = fill_dropout(site, &job->dropout);
+    if (is_settled(a->rate, threshold, x->data, site->out[0].data, bytes))
         return false;
-    }
-    if (a->rate == 0) {
-        if (site->out[0].data != x->data)
-            memcpy(site->out[0].data, x->data, (size_t)bytes);
-        return false;
-    }
-    job->dropout = numbers_of(a->rate, site->in[1].data);
     const int64_t elements = pcnn_type_size(&x->type) / x->type.shape[0];
     lay_out(site, job, a->spatial ? x->type.shape[1] : elements,
             x->layout == PCNN_N16 ? PCNN_BLOCK : 1);
@@ -217,8 +230,33 @@ refuse_rows(const pcnn_site *site)
     return a->spatial ? "whole channels need few numbers" : NULL;
 }
 
+/* ---- in a chain ---- */
+
+static bool
+plane_accepts(const pcnn_site *site)
+{
+    const pcnn_dropout_attrs *a = site->attrs;
+    return !a->spatial;
+}
+
+static void
+plane_apply(const pcnn_site *site, const pcnn_plane *plane)
+{
+    const pcnn_dropout_attrs *a = site->attrs;
+    const pcnn_type *x = &site->in[0].type;
+    const int64_t pixels = x->shape[2] * x->shape[3], first = plane->channel * pixels;
+    const int64_t bytes = pixels * PCNN_BLOCK * (int64_t)pcnn_dtype_size(x->dtype);
+    pcnn_dropout dropout;
+    const uint64_t threshold = fill_dropout(site, &dropout);
+    if (!is_settled(a->rate, threshold, plane->in[0], plane->out[0], bytes))
+        pcnn_kernels_for(x->dtype)->dropout_n16(&dropout, plane->in[0], plane->out[0],
+                                                plane->block * PCNN_BLOCK, first, first + pixels);
+}
+
+static const pcnn_planes planes = {.accepts = plane_accepts, .apply = plane_apply};
+
 static const pcnn_impl impls[] = {
-    {.name = "n16", .n16_in = 1, .n16_out = 1, .in_place = 1, .run = run_n16},
+    {.name = "n16", .n16_in = 1, .n16_out = 1, .in_place = 1, .run = run_n16, .planes = &planes},
     {.name = "rows", .in_place = 1, .refuse = refuse_rows, .run = run_rows},
     {.name = "reference", .in_place = 1, .run = run_reference},
     {.name = NULL},
@@ -278,7 +316,9 @@ images_from(const job *job, int64_t image)
 static void
 keep_n16(const job *job, const void *x, void *y, int64_t image, int64_t first, int64_t end)
 {
-    job->kernels->dropout_keep_n16(&job->dropout, x, y, bits_of(job, image), image, first, end);
+    const int64_t skipped = first * PCNN_BLOCK * (int64_t)pcnn_dtype_size(job->dtype);
+    job->kernels->dropout_keep_n16(&job->dropout, (const char *)x + skipped, (char *)y + skipped,
+                                   bits_of(job, image) + first, image, first, end);
 }
 
 static void
@@ -291,7 +331,9 @@ keep_plain(const job *job, const void *x, void *y, int64_t image, int64_t first,
 static void
 mask_n16(const job *job, const void *x, void *y, int64_t image, int64_t first, int64_t end)
 {
-    job->kernels->dropout_mask_n16(job->dropout.scale, x, y, bits_of(job, image), first, end);
+    const int64_t skipped = first * PCNN_BLOCK * (int64_t)pcnn_dtype_size(job->dtype);
+    job->kernels->dropout_mask_n16(job->dropout.scale, (const char *)x + skipped,
+                                   (char *)y + skipped, bits_of(job, image) + first, end - first);
 }
 
 static void
@@ -326,8 +368,8 @@ static pcnn_status
 run_keep(const pcnn_site *site,
          void (*kernel)(const job *, const void *, void *, int64_t, int64_t, int64_t))
 {
-    const pcnn_dropout_attrs *a = site->attrs;
-    const job job = {.dropout = numbers_of(a->rate, site->in[1].data), .kernel = kernel};
+    job job = {.kernel = kernel};
+    (void)fill_dropout(site, &job.dropout);
     return run_with_bits(site, job, site->out[1].data);
 }
 
@@ -350,13 +392,29 @@ refuse_keep(const pcnn_site *site)
     return pcnn_dropout_threshold(a->rate) > UINT32_MAX ? "nothing is kept" : NULL;
 }
 
+static void
+keep_plane(const pcnn_site *site, const pcnn_plane *plane)
+{
+    const pcnn_type *x = &site->in[0].type;
+    const int64_t pixels = x->shape[2] * x->shape[3], first = plane->channel * pixels;
+    uint16_t *bits = site->out[1].data;
+    pcnn_dropout dropout;
+    (void)fill_dropout(site, &dropout);
+    pcnn_kernels_for(x->dtype)->dropout_keep_n16(&dropout, plane->in[0], plane->out[0],
+                                                 bits + plane->block * x->shape[1] * pixels + first,
+                                                 plane->block * PCNN_BLOCK, first, first + pixels);
+}
+
+static const pcnn_planes keep_planes = {.apply = keep_plane};
+
 static const pcnn_impl keep_impls[] = {
     {.name = "n16",
      .n16_in = 1,
      .n16_out = 1,
      .in_place = 1,
      .refuse = refuse_keep,
-     .run = run_keep_n16},
+     .run = run_keep_n16,
+     .planes = &keep_planes},
     {.name = "reference", .in_place = 1, .refuse = refuse_keep, .run = run_keep_plain},
     {.name = NULL},
 };
@@ -403,8 +461,27 @@ run_mask_plain(const pcnn_site *site)
     return run_mask(site, mask_plain);
 }
 
+static void
+mask_plane(const pcnn_site *site, const pcnn_plane *plane)
+{
+    const pcnn_dropout_attrs *a = site->attrs;
+    const pcnn_type *x = &site->in[0].type;
+    const int64_t pixels = x->shape[2] * x->shape[3];
+    const uint16_t *bits = site->in[1].data;
+    pcnn_kernels_for(x->dtype)->dropout_mask_n16(
+        1 / (1 - a->rate), plane->in[0], plane->out[0],
+        bits + (plane->block * x->shape[1] + plane->channel) * pixels, pixels);
+}
+
+static const pcnn_planes mask_planes = {.apply = mask_plane, .cheap = true};
+
 static const pcnn_impl mask_impls[] = {
-    {.name = "n16", .n16_in = 1, .n16_out = 1, .in_place = 1, .run = run_mask_n16},
+    {.name = "n16",
+     .n16_in = 1,
+     .n16_out = 1,
+     .in_place = 1,
+     .run = run_mask_n16,
+     .planes = &mask_planes},
     {.name = "reference", .in_place = 1, .run = run_mask_plain},
     {.name = NULL},
 };

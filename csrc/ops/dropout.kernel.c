@@ -178,8 +178,9 @@ bits_of_mask(ivec mask)
 #endif
 }
 
-/* x[.][16] -> y[.][16] of the images from `image` on, positions first .. end-1; first % 4 == 0. Keeps
- * the decisions where `bits`, a literal or not, is not NULL. */
+/* Positions first .. end-1 of the images from `image` on: x[end - first][16] -> y, and the decisions to
+ * bits[end - first], where that is not NULL. Where `first` or `end` is no multiple of 4, a few words
+ * are drawn for nothing. */
 ALWAYS_INLINE void
 drop(const pcnn_dropout *d, const real *x, real *y, uint16_t *bits, int64_t image, int64_t first,
      int64_t end)
@@ -191,7 +192,7 @@ drop(const pcnn_dropout *d, const real *x, real *y, uint16_t *bits, int64_t imag
     images_part part[PAIRS];
     for (int q = 0; q < PAIRS; q++)
         part[q] = rounds_of_images(d, call, (uint32_t)image, q);
-    for (int64_t p = first; p < end; p += 4) {
+    for (int64_t p = first / 4 * 4; p < end; p += 4) {
         uint32_t word[4] = {0};
         for (int q = 0; q < PAIRS; q++) {
             wide a[4], b[4];
@@ -199,20 +200,20 @@ drop(const pcnn_dropout *d, const real *x, real *y, uint16_t *bits, int64_t imag
             philox_pair(a, b, &s, 2);
             UNROLL for (int j = 0; j < 4; j++)
             {
-                if (p + j >= end)
-                    break;
+                if (p + j < first || p + j >= end)
+                    continue;
                 ivec mask[MASKS];
                 keep_masks(a[j], b[j], d, mask);
                 for (int m = 0; m < MASKS; m++) {
-                    int64_t lane = q * 2 * WIDE + m * LANES, at = (p + j) * 16 + lane;
+                    int64_t lane = q * 2 * WIDE + m * LANES, at = (p + j - first) * 16 + lane;
                     vstore(y + at, (vec)((ivec)(vload(x + at) * scale) & mask[m]));
                     if (bits != NULL)
                         word[j] |= bits_of_mask(mask[m]) << lane;
                 }
             }
         }
-        for (int64_t j = 0; bits != NULL && j < 4 && p + j < end; j++)
-            bits[p + j] = (uint16_t)word[j];
+        for (int64_t j = p < first ? first - p : 0; bits != NULL && j < 4 && p + j < end; j++)
+            bits[p + j - first] = (uint16_t)word[j];
     }
 }
 
@@ -230,10 +231,9 @@ PCNN_K(dropout_keep_n16)(const void *dropout, const void *x, void *y, uint16_t *
     drop(dropout, x, y, bits, image, first, end);
 }
 
-/* dx = kept ? dy * scale : 0, positions first .. end-1. */
+/* dx = kept ? dy * scale : 0, of n positions. */
 void
-PCNN_K(dropout_mask_n16)(double scale, const void *pdy, void *pdx, const uint16_t *bits,
-                         int64_t first, int64_t end)
+PCNN_K(dropout_mask_n16)(double scale, const void *pdy, void *pdx, const uint16_t *bits, int64_t n)
 {
     const real *dy = pdy;
     real *dx = pdx;
@@ -242,7 +242,7 @@ PCNN_K(dropout_mask_n16)(double scale, const void *pdy, void *pdx, const uint16_
     for (int k = 0; k < VECS; k++)
         for (int l = 0; l < LANES; l++)
             lane[k][l] = (integer)1 << (k * LANES + l);
-    for (int64_t p = first; p < end; p++) {
+    for (int64_t p = 0; p < n; p++) {
         const ivec word = (integer)bits[p] - (ivec){0};
         UNROLL for (int k = 0; k < VECS; k++)
         {
@@ -309,6 +309,21 @@ draw_positions(const pcnn_dropout *d, const schedule *s, uint32_t image, uint32_
     }
 }
 
+/* All ones where a word reaches the threshold: selected, as a jump would be guessed wrong half of the
+ * time. */
+ALWAYS_INLINE ivec
+words_at_least(const uint32_t *words, uint32_t threshold)
+{
+    typedef uint32_t lane_words __attribute__((vector_size(LANES * 4)));
+    lane_words w;
+    memcpy(&w, words, sizeof w);
+#if defined(PCNN_REAL_F64)
+    return __builtin_convertvector(w, ivec) >= (integer)threshold - (ivec){0};
+#else
+    return (ivec)(w >= threshold - (lane_words){0});
+#endif
+}
+
 /* One image x[P] -> y[P], positions first .. end-1; first % 4 == 0. */
 void
 PCNN_K(dropout_rows)(const void *dropout, const void *px, void *py, int64_t image, int64_t first,
@@ -323,10 +338,14 @@ PCNN_K(dropout_rows)(const void *dropout, const void *px, void *py, int64_t imag
     for (int64_t p = first; p < end; p += DRAWN) {
         uint32_t words[DRAWN];
         draw_positions(d, &s, (uint32_t)image, (uint32_t)(p / 4), words);
-        int64_t n = end - p < DRAWN ? end - p : DRAWN;
-        for (int64_t i = 0; i < n; i++) {
-            real scaled = x[p + i] * scale;
-            y[p + i] = words[i] >= threshold ? scaled : 0;
+        if (end - p < DRAWN) {
+            for (int64_t i = 0; i < end - p; i++)
+                y[p + i] = words[i] >= threshold ? x[p + i] * scale : 0;
+            break;
+        }
+        for (int64_t i = 0; i < DRAWN; i += LANES) {
+            const ivec mask = words_at_least(words + i, threshold);
+            vstore(y + p + i, (vec)((ivec)(vload(x + p + i) * scale) & mask));
         }
     }
 }

@@ -1,8 +1,7 @@
 /* The pieces around matrix products in plain layout: im2col and its transpose for convolutions,
  * bias and activation, and the ordered sum of partial results. */
 #include "isa/kernels.h"
-#include "isa/vecmath.h"
-#include "ops/activation.h"
+#include "ops/activate.h"
 #include "ops/conv2d.h"
 
 /* The ow of 0 .. n-1 with 0 <= ow*stride + offset < extent: *begin .. *end-1. */
@@ -67,17 +66,6 @@ PCNN_K(col2im)(const void *geometry, const void *columns, void *x)
                         to[ow * SW] += from[ow];
                 }
             }
-}
-
-ALWAYS_INLINE vec
-activate(vec value, int64_t activation)
-{
-    switch (activation) {
-    case PCNN_ACT_RELU: return vrelu(value);
-    case PCNN_ACT_SIGMOID: return vsigmoid(value);
-    case PCNN_ACT_TANH: return vtanh(value);
-    default: return value;
-    }
 }
 
 void

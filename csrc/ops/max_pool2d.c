@@ -104,14 +104,50 @@ run_n16(const pcnn_site *site)
 }
 
 static pcnn_status
+run_rows(const pcnn_site *site)
+{
+    return run_forward(site, kernels(site)->max_pool2d_rows);
+}
+
+static pcnn_status
 run_plain(const pcnn_site *site)
 {
     return run_forward(site, kernels(site)->max_pool2d_plain);
 }
 
+/* ---- forward in a chain ---- */
+
+static void
+forward_plane(const pcnn_site *site, const pcnn_plane *plane, forward_kernel kernel)
+{
+    job job;
+    fill_job(&job, site->attrs, &site->in[0], &site->out[0]);
+    kernel(&job.geometry, plane->in[0], plane->out[0], 1);
+}
+
+static void
+plane_2x2(const pcnn_site *site, const pcnn_plane *plane)
+{
+    forward_plane(site, plane, kernels(site)->max_pool2d_2x2);
+}
+
+static void
+plane_n16(const pcnn_site *site, const pcnn_plane *plane)
+{
+    forward_plane(site, plane, kernels(site)->max_pool2d_n16);
+}
+
+static const pcnn_planes planes_2x2 = {.apply = plane_2x2}, planes_n16 = {.apply = plane_n16};
+
 static const pcnn_impl impls[] = {
-    {.name = "n16_2x2", .n16_in = 1, .n16_out = 1, .refuse = refuse_other_than_2x2, .run = run_2x2},
-    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_n16},
+    {.name = "n16_2x2",
+     .n16_in = 1,
+     .n16_out = 1,
+     .refuse = refuse_other_than_2x2,
+     .run = run_2x2,
+     .planes = &planes_2x2},
+    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_n16, .planes = &planes_n16},
+    {.name = "rows_2x2", .refuse = refuse_other_than_2x2, .run = run_rows},
     {.name = "reference", .run = run_plain},
     {.name = NULL},
 };
@@ -208,13 +244,43 @@ run_grad_plain(const pcnn_site *site)
     return run_gradient(site, kernels(site)->max_pool2d_grad_plain);
 }
 
+/* ---- gradient in a chain ---- */
+
+static void
+gradient_plane(const pcnn_site *site, const pcnn_plane *plane, gradient_kernel kernel)
+{
+    const pcnn_max_pool2d_grad_attrs *a = site->attrs;
+    job job;
+    fill_job(&job, &a->window, &site->in[1], &site->in[2]);
+    kernel(&job.geometry, plane->in[0], plane->in[1], plane->in[2], plane->out[0], 1);
+    if (a->relu_input)
+        pcnn_mask_by_relu(kernels(site), plane->out[0], plane->in[1],
+                          job.geometry.H * job.geometry.W * PCNN_BLOCK);
+}
+
+static void
+grad_plane_2x2(const pcnn_site *site, const pcnn_plane *plane)
+{
+    gradient_plane(site, plane, kernels(site)->max_pool2d_grad_2x2);
+}
+
+static void
+grad_plane_n16(const pcnn_site *site, const pcnn_plane *plane)
+{
+    gradient_plane(site, plane, kernels(site)->max_pool2d_grad_n16);
+}
+
+static const pcnn_planes grad_planes_2x2 = {.apply = grad_plane_2x2},
+                         grad_planes_n16 = {.apply = grad_plane_n16};
+
 static const pcnn_impl grad_impls[] = {
     {.name = "n16_2x2",
      .n16_in = 7,
      .n16_out = 1,
      .refuse = refuse_other_than_2x2,
-     .run = run_grad_2x2},
-    {.name = "n16", .n16_in = 7, .n16_out = 1, .run = run_grad_n16},
+     .run = run_grad_2x2,
+     .planes = &grad_planes_2x2},
+    {.name = "n16", .n16_in = 7, .n16_out = 1, .run = run_grad_n16, .planes = &grad_planes_n16},
     {.name = "reference", .run = run_grad_plain},
     {.name = NULL},
 };

@@ -169,13 +169,46 @@ static const pcnn_attr index_attrs[] = {
     {NULL, 0, 0, NULL, NULL},
 };
 
+/* In a chain: positions are no N16 value, and always lie in one piece. */
+static int8_t *
+index_of_plane(const job *job, void *index, const pcnn_plane *plane)
+{
+    return (int8_t *)index + (plane->block * job->C + plane->channel) * job->index_bytes;
+}
+
+static void
+index_plane(const pcnn_site *site, const pcnn_plane *plane, index_kernel kernel)
+{
+    const pcnn_max_pool2d_grad_attrs *a = site->attrs;
+    job job;
+    fill_job(&job, &a->window, &site->in[0], &site->out[0]);
+    kernel(&job.geometry, plane->in[0], plane->out[0], index_of_plane(&job, plane->out[1], plane),
+           a->relu_input != 0);
+}
+
+static void
+index_plane_2x2(const pcnn_site *site, const pcnn_plane *plane)
+{
+    index_plane(site, plane, kernels(site)->max_pool2d_index_2x2);
+}
+
+static void
+index_plane_n16(const pcnn_site *site, const pcnn_plane *plane)
+{
+    index_plane(site, plane, kernels(site)->max_pool2d_index_n16);
+}
+
+static const pcnn_planes index_planes_2x2 = {.apply = index_plane_2x2},
+                         index_planes_n16 = {.apply = index_plane_n16};
+
 static const pcnn_impl index_impls[] = {
     {.name = "n16_2x2",
      .n16_in = 1,
      .n16_out = 1,
      .refuse = refuse_other_than_2x2,
-     .run = run_index_2x2},
-    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_index_n16},
+     .run = run_index_2x2,
+     .planes = &index_planes_2x2},
+    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_index_n16, .planes = &index_planes_n16},
     {.name = "reference", .run = run_index_plain},
     {.name = NULL},
 };
@@ -247,13 +280,43 @@ static const pcnn_attr scatter_attrs[] = {
     {NULL, 0, 0, NULL, NULL},
 };
 
+static void
+scatter_plane(const pcnn_site *site, const pcnn_plane *plane, scatter_kernel kernel)
+{
+    const pcnn_max_pool2d_scatter_attrs *a = site->attrs;
+    job job;
+    fill_job(&job, &a->window, &site->out[0], &site->in[0]);
+    kernel(&job.geometry, plane->in[0], index_of_plane(&job, site->in[1].data, plane),
+           plane->out[0]);
+}
+
+static void
+scatter_plane_2x2(const pcnn_site *site, const pcnn_plane *plane)
+{
+    scatter_plane(site, plane, kernels(site)->max_pool2d_scatter_2x2);
+}
+
+static void
+scatter_plane_n16(const pcnn_site *site, const pcnn_plane *plane)
+{
+    scatter_plane(site, plane, kernels(site)->max_pool2d_scatter_n16);
+}
+
+static const pcnn_planes scatter_planes_2x2 = {.apply = scatter_plane_2x2},
+                         scatter_planes_n16 = {.apply = scatter_plane_n16};
+
 static const pcnn_impl scatter_impls[] = {
     {.name = "n16_2x2",
      .n16_in = 1,
      .n16_out = 1,
      .refuse = refuse_other_than_2x2,
-     .run = run_scatter_2x2},
-    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_scatter_n16},
+     .run = run_scatter_2x2,
+     .planes = &scatter_planes_2x2},
+    {.name = "n16",
+     .n16_in = 1,
+     .n16_out = 1,
+     .run = run_scatter_n16,
+     .planes = &scatter_planes_n16},
     {.name = "reference", .run = run_scatter_plain},
     {.name = NULL},
 };

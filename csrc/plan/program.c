@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-pcnn_options pcnn_plan_options = {.fuse = true, .n16 = true, .min_n16_batch = 8};
+pcnn_options pcnn_plan_options = {.fuse = true, .chain = true, .n16 = true, .min_n16_batch = 8};
 
 enum { MAX_FORCED = 32 };
 static struct {

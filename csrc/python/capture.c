@@ -254,6 +254,8 @@ capture_compile(PyObject *object, PyObject *outputs)
         pcnn_status status = pcnn_segment_capture(&segment, self->trace, wanted, (int32_t)n);
         if (status == PCNN_OK)
             result = make_plan_object(self, &segment, wanted);
+        if (result != NULL)
+            pcnn_py_tell_plan(((plan_object *)result)->plan, true);
         else
             pcnn_py_raise(status);
         pcnn_segment_clear(&segment);
@@ -368,8 +370,12 @@ plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
         }
         address[self->n_externals + k] = memory[k]->data;
     }
-    pcnn_status status;
+    pcnn_status status = pcnn_profile_note(self->plan);
     int32_t failed;
+    if (status != PCNN_OK) {
+        pcnn_py_raise(status);
+        goto done;
+    }
     PyThreadState *state = PyEval_SaveThread();
     pcnn_run_lock();
     status = pcnn_plan_run(self->plan, address, address + self->n_externals, &failed);
@@ -383,6 +389,7 @@ plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
         pcnn_py_raise(status);
         goto done;
     }
+    pcnn_py_tell_plan(self->plan, false);
     result = PyTuple_New(self->n_outputs);
     for (int32_t k = 0; k < self->n_outputs && result; k++) {
         pcnn_value *value = pcnn_value_from_storage(&self->out_types[k], memory[k]);
@@ -433,6 +440,7 @@ pcnn_py_plan_steps(const pcnn_plan *plan)
 {
     const pcnn_program *program = &plan->program;
     PyObject *list = PyList_New(0);
+    int32_t first = 0;
     for (int32_t n = 0; list && n < program->n_nodes; n++) {
         const pcnn_pnode *node = &program->nodes[n];
         PyObject *step =
@@ -448,7 +456,17 @@ pcnn_py_plan_steps(const pcnn_plan *plan)
                 Py_CLEAR(step);
             Py_XDECREF(text);
         }
-        if (step == NULL || PyList_Append(list, step) < 0)
+        /* The steps of a chain run as one: all have its first step's number, which has the time. */
+        if (node->chain >= 0)
+            first = n;
+        if (node->chain != 0 && step != NULL) {
+            PyObject *number = PyLong_FromLong(first);
+            if (number == NULL || PyDict_SetItemString(step, "chain", number) < 0)
+                Py_CLEAR(step);
+            Py_XDECREF(number);
+        }
+        if (step == NULL || pcnn_py_describe_step(step, plan, node) < 0 ||
+            PyList_Append(list, step) < 0)
             Py_CLEAR(list);
         Py_XDECREF(step);
     }

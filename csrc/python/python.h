@@ -132,4 +132,12 @@ PyObject *pcnn_py_plan_steps(const pcnn_plan *plan); /* list of dicts */
 /* Inside a capture an effect rebinds handles for the capture's time only. */
 int pcnn_py_capture_note(pcnn_py_tensor *tensor);
 
+/* ---- profile.c ---- */
+
+/* Adds to a step's dict its dtype, attributes, label, phase and refusals; 0 or -1. */
+int pcnn_py_describe_step(PyObject *step, const pcnn_plan *plan, const pcnn_pnode *node);
+/* Tells the hook, where there is one, that a plan was made, or has run. */
+void pcnn_py_tell_plan(pcnn_plan *plan, bool made);
+extern PyMethodDef pcnn_py_profile_methods[];
+
 #endif

@@ -6,6 +6,7 @@ at once when called by hand and becomes a part of the plan inside a training ste
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -115,7 +116,8 @@ class Metric:
     def reset_state(self) -> None:
         """Start anew: set all variables to zero."""
         for variable in self.variables:
-            variable.assign(np.zeros(variable.shape, variable.dtype))
+            tensor = variable.tensor
+            tensor.assign(_zeros(tensor.shape, tensor.dtype))
 
     def update_state(self, *args: Any, **kwargs: Any) -> Any:
         """Take in a batch."""
@@ -155,6 +157,14 @@ class Metric:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}>"
+
+
+@functools.lru_cache(maxsize=64)
+def _zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Zeros to copy from: metrics are reset at every batch of `train_on_batch`."""
+    zeros = np.zeros(shape, dtype)
+    zeros.flags.writeable = False
+    return zeros
 
 
 def number(value: Any, dtype: str) -> Tensor:

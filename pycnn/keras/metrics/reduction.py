@@ -107,8 +107,9 @@ class Mean(Metric):
             self.count.assign_add(float(found.shape[0] if found.ndim else 1))
 
     def _mean(self) -> float:
-        count = float(self.count.numpy())
-        return float(self.total.numpy()) / count if count else 0.0
+        count: float = self.count.tensor.item()
+        total: float = self.total.tensor.item()
+        return total / count if count else 0.0
 
     def result(self) -> Any:
         """Return the mean."""

@@ -17,6 +17,7 @@ from pycnn.keras._config import serialize_value
 from pycnn.keras.layers._tree import flatten
 from pycnn.keras.trainers import checks
 from pycnn.keras.trainers.compile_utils import CompileLoss, CompileMetrics, order_by_output
+from pycnn.keras.trainers.repeat import Repeat
 from pycnn.keras.trainers.step import StepCache
 
 __all__ = ["CompiledModel", "TrainingState"]
@@ -31,6 +32,7 @@ class TrainingState:
         self.loss_tracker: Any = None
         self.steps = StepCache()
         self.predict_steps = StepCache()
+        self.repeats: dict[str, Repeat] = {}
         self.config: dict[str, Any] = {}
         self.trained: list[Any] | None = None
         self.weights: set[int] = set()
@@ -238,8 +240,9 @@ class CompiledModel:
                 found.append(state.compile_metrics)
             if state.compile_loss is not None:
                 found.extend(state.compile_loss.metrics)
-        for layer in self._flatten_layers():
-            found.extend(layer._metrics)
+        if _holds_metrics(self):
+            for layer in self._flatten_layers():
+                found.extend(layer._metrics)
         return found
 
     @property
@@ -445,7 +448,20 @@ class CompiledModel:
             self.optimizer.build(self.trainable_variables)
 
 
+def _holds_metrics(model: Any) -> bool:
+    """Tell, quickly, whether a layer has metrics of its own."""
+    todo = [model]
+    while todo:
+        own = todo.pop().__dict__
+        if own["_metrics"]:
+            return True
+        todo += own["_layers"]
+    return False
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor) and not value.shape:
+        return float(value.item())
     array = np.asarray(value)
     return array if array.ndim else float(array)
 

@@ -33,8 +33,8 @@ def _calls(model: Any, mode: str, data: Data, cache: StepCache) -> Iterator[_Cal
         if step is None:
             step = steps[key] = cache.get(model, mode, inputs, size)
         if mode == "train":
-            return step.bind_training(inputs, model.optimizer)
-        return step.bind(inputs)
+            return step.bind_training(inputs.leaves, model.optimizer)
+        return step.bind(inputs.leaves)
 
     if isinstance(data, ArrayData):
         inputs = data.step_data(mode)

@@ -22,10 +22,11 @@ import numpy as np
 from pycnn import _core, ops
 from pycnn._core import Tensor
 from pycnn.keras._convert import cast
+from pycnn.keras._label import label
 from pycnn.keras._maps import SeedFeed, channels_last, seed_feed
 from pycnn.keras.layers._tree import flatten, map_structure, pack_like
 
-__all__ = ["Step", "StepCache", "StepData"]
+__all__ = ["Step", "StepCache", "StepData", "signature"]
 
 # Bounds the memory of plans: one model trains, validates and predicts with full and last batches.
 MAX_STEPS = 16
@@ -76,9 +77,9 @@ class Step:
         self.feed = feed
         self.outputs = outputs
 
-    def bind_training(self, data: StepData, optimizer: Any) -> Callable[..., Tensor]:
+    def bind_training(self, leaves: Sequence[Any], optimizer: Any) -> Callable[..., Tensor]:
         """Return ``run(*index) -> loss`` for the given arrays; an error leaves all unchanged."""
-        run, leaves = self.plan.run, data.leaves
+        run = self.plan.run
         hyper, advance, seeds = optimizer.hyper, optimizer.advance, self.feed.arrays
         if self.feed.generators:
 
@@ -95,9 +96,9 @@ class Step:
 
         return train
 
-    def bind(self, data: StepData) -> Callable[..., tuple[Tensor, ...]]:
+    def bind(self, leaves: Sequence[Any]) -> Callable[..., tuple[Tensor, ...]]:
         """Return ``run(*index) -> outputs`` for the given arrays."""
-        run, leaves, seeds = self.plan.run, data.leaves, self.feed.arrays
+        run, seeds = self.plan.run, self.feed.arrays
 
         def compute(*index: np.ndarray) -> tuple[Tensor, ...]:
             return run(*leaves, *index, *seeds())  # type: ignore[no-any-return]
@@ -133,12 +134,12 @@ class StepCache:
         size : int, optional
             The number of indices; None where the arrays are the batch.
         """
-        key = (mode, size, data.key, _signature(model))
+        key = (mode, size, data.key, tuple(signature(model)))
         step = self._steps.get(key)
         if step is None:
             step = record(model, mode, data, size)
             # Recording may have built the model.
-            key = (mode, size, data.key, _signature(model))
+            key = (mode, size, data.key, tuple(signature(model)))
             self._steps[key] = step
             while len(self._steps) > MAX_STEPS:
                 self._steps.popitem(last=False)
@@ -148,9 +149,19 @@ class StepCache:
         return step
 
 
-def _signature(model: Any) -> tuple[int, ...]:
-    """Tell whether a model still computes with the same memory as when a step was recorded."""
-    return tuple(id(variable.tensor) for variable in model.weights)
+def signature(model: Any) -> list[int]:
+    """Tell whether a model still has the layers and the memory it had when a step was recorded.
+
+    Asked for at every batch, hence short: a layer used twice counts twice.
+    """
+    todo = [model]
+    variables: list[Any] = []
+    for layer in todo:  # grows on the way
+        own = layer.__dict__
+        variables += own["_trainable_variables"]
+        variables += own["_non_trainable_variables"]
+        todo += own["_layers"]
+    return [*map(id, todo), *[id(variable.tensor) for variable in variables]]
 
 
 def record(model: Any, mode: str, data: StepData, size: int | None) -> Step:
@@ -172,19 +183,21 @@ def record(model: Any, mode: str, data: StepData, size: int | None) -> Step:
             model.compute_dtype if i < data.inputs or leaf.dtype.kind == "f" else leaf.dtype.name
             for i, leaf in enumerate(whole)
         ]
-        if size is not None:
-            index = tape.placeholder((size,), "int64", "index")
-            pairs = zip(whole, types, strict=True)
-            batch = [ops.gather(leaf, index, dtype=dtype) for leaf, dtype in pairs]
-        else:
-            batch = [cast(leaf, dtype) for leaf, dtype in zip(whole, types, strict=True)]
+        with label("(batch)"):
+            if size is not None:
+                index = tape.placeholder((size,), "int64", "index")
+                pairs = zip(whole, types, strict=True)
+                batch = [ops.gather(leaf, index, dtype=dtype) for leaf, dtype in pairs]
+            else:
+                batch = [cast(leaf, dtype) for leaf, dtype in zip(whole, types, strict=True)]
         x, y, sample_weight = data.packed(batch)
         feed = SeedFeed(tape)
         with seed_feed(feed):
             outputs = map_structure(channels_last, model._run(x, training=mode == "train"))
             if mode == "predict":
                 return Step(tape.compile(flatten(outputs)), feed, outputs)
-            loss = model._record_losses(x, y, outputs, sample_weight, mode == "train")
+            with label("(loss)"):
+                loss = model._record_losses(x, y, outputs, sample_weight, mode == "train")
         if mode == "train":
             _record_update(model, tape, loss)
         return Step(tape.compile([loss]), feed, outputs)
@@ -201,4 +214,5 @@ def _record_update(model: Any, tape: Any, loss: Tensor) -> None:
     gradients = _core.gradients(loss, [variable.tensor for variable in variables])
     numbers = optimizer.hyper()
     hyper = tape.placeholder(numbers.shape, "float64", "hyper")
-    optimizer.record(gradients, variables, hyper)
+    with label(optimizer.name, "update"):
+        optimizer.record(gradients, variables, hyper)

@@ -23,6 +23,7 @@ from pycnn.keras.trainers.data import (
     unpack,
 )
 from pycnn.keras.trainers.interrupts import Interrupts
+from pycnn.keras.trainers.repeat import Repeat
 from pycnn.keras.trainers.step import Step, StepData
 
 __all__ = ["Trainer"]
@@ -357,12 +358,19 @@ class Trainer(CompiledModel):
         -----
         Source: Keras 3 ``Model.train_on_batch``.
         """
-        self._require_compiled("train_on_batch")
-        checks.check_weights_mapping(class_weight)
-        inputs = self._batch(x, y, sample_weight, class_weight)
-        step = self._prepare_batch(inputs, "train")
+        weighted = sample_weight is not None or class_weight is not None
+        step = None if weighted else self._repeated("train", x, y)
+        if step is not None:
+            leaves = [x] if y is None else [x, y]
+        else:
+            self._require_compiled("train_on_batch")
+            checks.check_weights_mapping(class_weight)
+            inputs = self._batch(x, y, sample_weight, class_weight)
+            step = self._prepare_batch(inputs, "train")
+            leaves = inputs.leaves
+            self._remember("train", x, y, inputs, step)
         self.reset_metrics()
-        run = step.bind_training(inputs, self.optimizer)
+        run = step.bind_training(leaves, self.optimizer)
         with Interrupts() as interrupts:
             interrupts.busy = True
             run()
@@ -387,11 +395,17 @@ class Trainer(CompiledModel):
         -----
         Source: Keras 3 ``Model.test_on_batch``.
         """
-        self._require_compiled("test_on_batch")
-        inputs = self._batch(x, y, sample_weight, None)
-        step = self._prepare_batch(inputs, "test")
+        step = None if sample_weight is not None else self._repeated("test", x, y)
+        if step is not None:
+            leaves = [x] if y is None else [x, y]
+        else:
+            self._require_compiled("test_on_batch")
+            inputs = self._batch(x, y, sample_weight, None)
+            step = self._prepare_batch(inputs, "test")
+            leaves = inputs.leaves
+            self._remember("test", x, y, inputs, step)
         self.reset_metrics()
-        step.bind(inputs)()
+        step.bind(leaves)()
         return self._batch_results(return_dict)
 
     @checks.renamed_arguments
@@ -402,15 +416,32 @@ class Trainer(CompiledModel):
         -----
         Source: Keras 3 ``Model.predict_on_batch``.
         """
-        inputs = self._batch(x, None, None, None)
-        self._check_data(inputs, "predict")
-        step = self._fit_state.predict_steps.get(self, "predict", inputs, None)
-        outputs = [np.array(output.numpy()) for output in step.bind(inputs)()]
+        step = self._repeated("predict", x, None)
+        if step is not None:
+            leaves = [x]
+        else:
+            inputs = self._batch(x, None, None, None)
+            self._check_data(inputs, "predict")
+            step = self._fit_state.predict_steps.get(self, "predict", inputs, None)
+            leaves = inputs.leaves
+            self._remember("predict", x, None, inputs, step)
+        outputs = [np.array(output.numpy()) for output in step.bind(leaves)()]
         return pack_like(step.outputs, outputs)
 
+    def _repeated(self, mode: str, x: Any, y: Any) -> Step | None:
+        """Return the step of the last such call, if this one is like it."""
+        known = self._fit_state.repeats.get(mode)
+        return known.step if known is not None and known.takes(self, x, y) else None
+
+    def _remember(self, mode: str, x: Any, y: Any, inputs: StepData, step: Step) -> None:
+        """Keep what was found out about a call, for the next one like it."""
+        if Repeat.possible(x, y, inputs):
+            losses = [] if mode == "predict" else self._label_checks(inputs.structures[1])
+            checked = [(loss, shape, layer) for loss, _, shape, layer in losses]
+            self._fit_state.repeats[mode] = Repeat(self, step, inputs, checked)
+
     def _batch_results(self, return_dict: bool) -> Any:
-        logs = self._sorted_logs()
-        return logs if return_dict else self._values_in_order(logs)
+        return self._sorted_logs() if return_dict else self._values_in_order(self._logs())
 
     # ---- preparation ----
 
@@ -511,15 +542,21 @@ class Trainer(CompiledModel):
 
     def _check_labels(self, y: Any) -> None:
         """Check the numbers of labels, once the outputs' shapes are known."""
+        for loss, labels, shape, layer in self._label_checks(y):
+            checks.check_label_values(loss, labels, shape, layer)
+
+    def _label_checks(self, y: Any) -> list[tuple[Any, Any, Any, str]]:
+        """Return (loss, labels, shape of the output, its layer's name) of every loss."""
         state = self._fit_state
         if state.compile_loss is None or state.steps.last_outputs is None:
-            return
+            return []
         names, outputs = self._output_list(state.steps.last_outputs)
         layers = checks.output_layer_names(self, len(names))
         labels = self._by_output(y, names, "y")
-        for one in state.compile_loss.losses:
-            shape = outputs[one.index].shape
-            checks.check_label_values(one.loss, labels[one.index], shape, layers[one.index])
+        return [
+            (one.loss, labels[one.index], outputs[one.index].shape, layers[one.index])
+            for one in state.compile_loss.losses
+        ]
 
     def _check_activations(self) -> None:
         """Warn, once after `compile`, of activations that do not fit their loss."""

@@ -1,0 +1,73 @@
+"""The same call again: a batch of the shapes and dtypes of the last one goes straight to its step.
+
+`train_on_batch`, `test_on_batch` and `predict_on_batch` are called in loops. What the first call
+found out (what the arrays mean, whether they fit the model, which step computes them) holds for
+the next one if the arrays are described by the same words and the model is unchanged. Only the
+numbers of labels are checked anew.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pycnn.keras.trainers import checks
+from pycnn.keras.trainers.step import Step, StepData, signature
+
+__all__ = ["Repeat"]
+
+
+class Repeat:
+    """What is known about calls with plain arrays: one x, and one y or none.
+
+    Parameters
+    ----------
+    model : Model
+        The model called.
+    step : Step
+        What computes the batch.
+    inputs : StepData
+        The arrays of the first call, for their shapes and dtypes.
+    losses : sequence of (Loss, output shape, layer name)
+        What the labels' numbers are checked against.
+    """
+
+    def __init__(self, model: Any, step: Step, inputs: StepData, losses: Any) -> None:
+        x, y, _ = inputs.structures
+        self.step = step
+        self._known = signature(model)
+        self._x = (x.shape, x.dtype)
+        self._y = None if y is None else (y.shape, y.dtype)
+        self._losses = losses
+
+    @staticmethod
+    def possible(x: Any, y: Any, inputs: StepData) -> bool:
+        """Tell whether the user's arrays are what the step reads, as they are."""
+        return inputs.structures[0] is x and inputs.structures[1] is y and type(x) is np.ndarray
+
+    def takes(self, model: Any, x: Any, y: Any) -> bool:
+        """Tell whether a call is like the first.
+
+        Raises
+        ------
+        ValueError
+            If labels do not fit the loss.
+        """
+        if type(x) is not np.ndarray or (x.shape, x.dtype) != self._x or not _readable(x):
+            return False
+        if self._y is None:
+            if y is not None:
+                return False
+        elif type(y) is not np.ndarray or (y.shape, y.dtype) != self._y or not _readable(y):
+            return False
+        if signature(model) != self._known:
+            return False
+        for loss, shape, layer in self._losses:
+            checks.check_label_values(loss, y, shape, layer)
+        return True
+
+
+def _readable(array: np.ndarray) -> bool:
+    flags = array.flags
+    return flags.c_contiguous and flags.aligned

@@ -1,0 +1,90 @@
+"""`*_on_batch` called again and again: the short way must notice what has changed."""
+
+import numpy as np
+import pytest
+
+import pycnn.keras as keras
+from pycnn.keras import layers
+
+RNG = np.random.default_rng(5)
+X = RNG.random((12, 6, 6, 1), np.float32)
+Y = RNG.integers(0, 3, 12)
+
+
+def model():
+    keras.utils.set_random_seed(1)
+    made = keras.Sequential(
+        [
+            layers.Input((6, 6, 1)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    made.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return made
+
+
+def test_same_numbers_as_the_long_way():
+    short, long = model(), model()
+    for step in range(5):
+        long._fit_state.repeats.clear()
+        x, y = X + np.float32(step), Y[::-1].copy() if step % 2 else Y
+        assert short.train_on_batch(x, y) == long.train_on_batch(x, y)
+        assert short.test_on_batch(x, y) == long.test_on_batch(x, y)
+        np.testing.assert_array_equal(short.predict_on_batch(x), long.predict_on_batch(x))
+    assert set(short._fit_state.repeats) == {"train", "test", "predict"}
+
+
+@pytest.mark.parametrize("labels", [np.full(12, 3), np.full(12, -1)])
+def test_labels_are_checked_at_every_call(labels):
+    made = model()
+    made.train_on_batch(X, Y)
+    made.test_on_batch(X, Y)
+    before = made.get_weights()
+    for call in (made.train_on_batch, made.test_on_batch):
+        with pytest.raises(ValueError, match="out of range"):
+            call(X, labels)
+    for old, new in zip(before, made.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_other_arrays_take_the_long_way():
+    made = model()
+    expected = made.predict_on_batch(X)
+    spread = np.zeros((12, 6, 6, 2), np.float32)[..., :1]
+    spread[...] = X
+    bytes_ = np.zeros(X.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(X.shape)
+    bytes_[...] = X
+    swapped = X.astype(X.dtype.newbyteorder())
+    for same in (spread, bytes_, swapped, X.tolist(), X.astype(np.float64), X[:]):
+        np.testing.assert_allclose(made.predict_on_batch(same), expected, rtol=1e-6)
+    np.testing.assert_allclose(made.predict_on_batch(X[:5]), expected[:5], rtol=1e-5)
+    with pytest.raises(ValueError):
+        made.predict_on_batch(X[:, :5])
+
+
+def test_a_changed_model_is_noticed():
+    made = model()
+    made.predict_on_batch(X)
+    made.pop()
+    made.pop()  # the dropout: it has no weights
+    assert made.predict_on_batch(X).shape == (12, 64)
+    made.add(layers.Activation("relu"))
+    made.add(layers.Dense(2))
+    assert made.predict_on_batch(X).shape == (12, 2)
+    made.compile("sgd", "mse")
+    made.train_on_batch(X, np.zeros((12, 2), np.float32))
+    made.set_weights([np.zeros_like(w) for w in made.get_weights()])
+    np.testing.assert_array_equal(made.predict_on_batch(X), 0)
+
+
+def test_a_new_compile_starts_anew():
+    made = model()
+    made.train_on_batch(X, Y)
+    made.compile("sgd", "mse")
+    one_hot = np.eye(3, dtype=np.float32)[Y]
+    assert isinstance(made.train_on_batch(X, one_hot), float)
+    with pytest.raises(ValueError):
+        made.train_on_batch(X, None)
