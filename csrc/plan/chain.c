@@ -405,6 +405,11 @@ replace(const forming *f, pcnn_program *program)
 pcnn_status
 pcnn_pass_chain(pcnn_program *program)
 {
+    bool any = false;
+    for (int32_t v = 0; v < program->n_values; v++)
+        any |= program->values[v].layout == PCNN_N16;
+    if (!any)
+        return PCNN_OK;
     const size_t n = (size_t)program->n_nodes + 1;
     forming f = {.program = program,
                  .head = calloc(n, sizeof *f.head),

@@ -139,8 +139,8 @@ share(pcnn_program *program)
 
 typedef struct {
     int64_t bytes, offset;
-    int32_t first, last, id; /* id: which of all blocks, so that their order is always the same */
-    int64_t *result;         /* where the offset is wanted */
+    /* id: a value; behind all values, two for each node: its workspace, its chain's scratch memory */
+    int32_t first, last, id;
 } block;
 
 static int
@@ -186,7 +186,9 @@ pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes)
 {
     find_ranges(program);
     share(program);
-    int32_t capacity = program->n_values + 2 * program->n_nodes + 1, n = 0;
+    int32_t capacity = program->n_values + 1, n = 0;
+    for (int32_t k = 0; k < program->n_nodes; k++)
+        capacity += (program->nodes[k].work_bytes > 0) + (program->nodes[k].scratch != NULL);
     block *blocks = calloc((size_t)capacity, sizeof *blocks);
     const block **busy = calloc((size_t)capacity, sizeof(block *));
     if (blocks == NULL || busy == NULL) {
@@ -195,20 +197,18 @@ pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes)
         return pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
     }
     for (int32_t v = 0; v < program->n_values; v++) {
-        pcnn_pvalue *value = &program->values[v];
+        const pcnn_pvalue *value = &program->values[v];
         if (value->root == v && in_arena(value) && value->first >= 0)
-            blocks[n++] =
-                (block){padded(bytes_of(value)), 0, value->first, value->last, v, &value->offset};
+            blocks[n++] = (block){padded(bytes_of(value)), 0, value->first, value->last, v};
     }
     for (int32_t k = 0; k < program->n_nodes; k++) {
-        pcnn_pnode *node = &program->nodes[k];
+        const pcnn_pnode *node = &program->nodes[k];
         const int32_t now = time_of(program, k), id = program->n_values + 2 * k;
         if (node->work_bytes > 0)
-            blocks[n++] = (block){padded(node->work_bytes), 0, now, now, id, &node->work_offset};
-        pcnn_scratch *scratch = node->scratch;
+            blocks[n++] = (block){padded(node->work_bytes), 0, now, now, id};
+        const pcnn_scratch *scratch = node->scratch;
         if (scratch && scratch->bytes > 0)
-            blocks[n++] = (block){
-                padded(scratch->pieces * scratch->bytes), 0, k, k, id + 1, &scratch->offset};
+            blocks[n++] = (block){padded(scratch->pieces * scratch->bytes), 0, k, k, id + 1};
     }
     qsort(blocks, (size_t)n, sizeof *blocks, largest_first);
     *arena_bytes = 0;
@@ -217,7 +217,13 @@ pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes)
         b->offset = place(blocks, k, b, busy);
         if (b->offset + b->bytes > *arena_bytes)
             *arena_bytes = b->offset + b->bytes;
-        *b->result = b->offset;
+        const int32_t at = b->id - program->n_values;
+        if (at < 0)
+            program->values[b->id].offset = b->offset;
+        else if (at % 2 == 0)
+            program->nodes[at / 2].work_offset = b->offset;
+        else
+            program->nodes[at / 2].scratch->offset = b->offset;
     }
     for (int32_t v = 0; v < program->n_values; v++) {
         if (program->values[v].scratch)
