@@ -153,9 +153,16 @@ def flops_of(step: Step) -> float | None:
             "conv2d_dx": (ins[0], ins[1]),
             "conv2d_dw": (ins[1], outs[0]),
         }
-    maps, filters = operands.get(step["op"], (None, None))
-    if maps is not None and filters is not None:
-        return 2.0 * math.prod(maps) * math.prod(filters[1:])
+    side, filters = operands.get(step["op"], (None, None))
+    if side is not None and filters is not None:
+        return 2.0 * math.prod(side) * math.prod(filters[1:])
+    maps, rows = {  # a dense layer on maps: all of both meet, but for the images they share
+        "dense_maps": (ins[:1], outs[:1]),
+        "dense_maps_dx": (outs[:1], ins[:1]),
+        "dense_maps_dw": (ins[:1], ins[1:2]),
+    }.get(step["op"], ([], []))
+    if maps and rows and maps[0] is not None and rows[0] is not None:
+        return 2.0 * math.prod(maps[0]) * rows[0][1]
     if step["op"] in ("dense", "matmul") and ins and outs:
         a, result = ins[0], outs[0]
         if a is None or result is None or len(a) < 2:

@@ -258,6 +258,7 @@ append(writing *w, const pcnn_pnode *node, int32_t phase)
     moved->origin = node->origin;
     moved->work_bytes = node->work_bytes;
     moved->phase = phase;
+    memcpy(moved->refused, node->refused, sizeof moved->refused);
     return PCNN_OK;
 }
 
