@@ -42,6 +42,7 @@ def data(n: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.random((n, 12, 12, 1), np.float32), rng.integers(0, 3, n)
 
 
+@pytest.mark.sanitize
 def test_a_training_step_layer_by_layer() -> None:
     model = small_model()
     x, y = data(40)
@@ -114,6 +115,7 @@ def test_two_layers_of_one_structure_are_told_apart_only_while_profiling() -> No
     assert {row.layer for row in p.rows if row.op == "dense"} == {"one", "two"}
 
 
+@pytest.mark.sanitize
 def test_nothing_is_timed_without_a_profile() -> None:
     x = core.tensor(np.ones((4, 4), np.float32))
     with core.capture() as tape:
@@ -131,6 +133,7 @@ def test_nothing_is_timed_without_a_profile() -> None:
     assert [row.calls for row in again.rows if row.op == "relu"] == [2]
 
 
+@pytest.mark.sanitize
 def test_profiles_are_not_nested() -> None:
     with pycnn.profile() as outer:
         with pytest.raises(RuntimeError, match="cannot be nested"):
@@ -142,6 +145,7 @@ def test_profiles_are_not_nested() -> None:
     assert [row.op for row in outer.rows][:1] == ["exp"]
 
 
+@pytest.mark.sanitize
 def test_an_error_inside_ends_the_profile() -> None:
     p = pycnn.profile()
     with pytest.raises(ZeroDivisionError), p:
@@ -153,6 +157,7 @@ def test_an_error_inside_ends_the_profile() -> None:
     assert [row.op for row in p.rows][:1] == ["tanh"]
 
 
+@pytest.mark.sanitize
 def test_other_threads_are_counted() -> None:
     def work() -> None:
         ops.sqrt(core.tensor([4.0])).numpy()
@@ -222,6 +227,7 @@ def test_an_empty_profile() -> None:
     assert pycnn.profile().rows == []
 
 
+@pytest.mark.sanitize
 def test_labels_never_fail() -> None:
     for odd in (3, None, "\udcff", "a\0b", ""):
         core._push_label(odd)
