@@ -287,6 +287,14 @@ def tell_fits(args: argparse.Namespace, settings: Settings, tell: Callable[[str]
 
 def main() -> None:
     args = arguments()
+    try:
+        compare(args)
+    except WorkerError as error:
+        sys.exit(f"run.py: {error}")
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Measure what is asked for and tell it."""
     settings = Settings(
         args.networks,
         args.frameworks or list(FRAMEWORKS),

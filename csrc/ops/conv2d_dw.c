@@ -83,6 +83,10 @@ job_of(const pcnn_site *site, bool by_taps)
     const double worthwhile = 1e6;
     const int64_t items = job.tiles * job.groups;
     job.ranges = 1;
+    if (by_taps) { /* each block by itself, as in a chain; few weights are quickly added up */
+        job.ranges = job.blocks > 1 ? job.blocks : 1;
+        return job;
+    }
     while (job.ranges * items < MIN_ITEMS && job.ranges < job.blocks &&
            job.flops >= worthwhile * (double)(items * (job.ranges + 1)))
         job.ranges++;
@@ -152,18 +156,70 @@ run_items(void *context, int64_t begin, int64_t end, int worker)
     }
 }
 
+static void
+add_up_ranges(const job *job)
+{
+    const pcnn_site *site = job->site;
+    if (job->ranges == 1)
+        return;
+    job->kernels->sum_parts(site->work, job->ranges, job->weights, job->weights, site->out[0].data);
+    job->kernels->sum_parts((const char *)site->work + job->ranges * job->weights * job->size,
+                            job->ranges, job->biases, job->biases, site->out[1].data);
+}
+
 static pcnn_status
 run_job(const pcnn_site *site, job job)
 {
     const double rate = site->in[0].type.dtype == PCNN_F64 ? 25 : 50;
     pcnn_parallel(job.ranges * job.tiles * job.groups, 1, job.flops / rate, run_items, &job);
-    if (job.ranges > 1) {
-        job.kernels->sum_parts(site->work, job.ranges, job.weights, job.weights, site->out[0].data);
-        job.kernels->sum_parts((const char *)site->work + job.ranges * job.weights * job.size,
-                               job.ranges, job.biases, job.biases, site->out[1].data);
-    }
+    add_up_ranges(&job);
     return PCNN_OK;
 }
+
+/* ---- at the end of a chain: a tile of one block ---- */
+
+static int64_t
+sink_tiles(const pcnn_site *site)
+{
+    return job_of(site, true).tiles;
+}
+
+static int64_t
+sink_channel(const pcnn_site *site, int64_t tile)
+{
+    const job job = job_of(site, true);
+    return pcnn_tile_begin(job.g.OC, job.tiles, tile);
+}
+
+static void
+sink_take(const pcnn_site *site, int64_t block, int64_t tile, const void *planes)
+{
+    const job job = job_of(site, true);
+    const int64_t first = pcnn_tile_begin(job.g.OC, job.tiles, tile);
+    /* A convolution with the tile's channels only. */
+    pcnn_conv2d_geometry part = job.g;
+    part.OC = pcnn_tile_begin(job.g.OC, job.tiles, tile + 1) - first;
+    char *dw = site->out[0].data, *db = site->out[1].data;
+    if (job.ranges > 1) {
+        dw = (char *)site->work + block * job.weights * job.size;
+        db = (char *)site->work + (job.ranges * job.weights + block * job.biases) * job.size;
+    }
+    const int64_t weights = job.g.C * job.g.KH * job.g.KW;
+    const int64_t x_block = job.g.C * job.g.H * job.g.W * PCNN_BLOCK * job.size;
+    job.kernels->conv2d_dw_taps(&part, (const char *)site->in[0].data + block * x_block, planes,
+                                dw + first * weights * job.size,
+                                job.bias ? db + first * job.size : NULL, 1, 0);
+}
+
+static void
+sink_finish(const pcnn_site *site)
+{
+    const job job = job_of(site, true);
+    add_up_ranges(&job);
+}
+
+static const pcnn_sink sink = {sink_tiles, sink_channel, sink_take, sink_finish};
+static const pcnn_planes planes = {.sink = &sink};
 
 static pcnn_status
 run_n16(const pcnn_site *site)
@@ -209,7 +265,8 @@ static const pcnn_impl impls[] = {
      .n16_in = 1 | 2,
      .refuse = refuse_taps,
      .workspace = workspace_taps,
-     .run = run_taps},
+     .run = run_taps,
+     .planes = &planes},
     {.name = "n16", .n16_in = 1 | 2, .workspace = workspace_n16, .run = run_n16},
     {.name = "im2col",
      .refuse = pcnn_conv2d_dw_im2col_refuse,

@@ -302,8 +302,8 @@ scatter_plane_n16(const pcnn_site *site, const pcnn_plane *plane)
     scatter_plane(site, plane, kernels(site)->max_pool2d_scatter_n16);
 }
 
-static const pcnn_planes scatter_planes_2x2 = {.apply = scatter_plane_2x2},
-                         scatter_planes_n16 = {.apply = scatter_plane_n16};
+static const pcnn_planes scatter_planes_2x2 = {.apply = scatter_plane_2x2, .cheap = true},
+                         scatter_planes_n16 = {.apply = scatter_plane_n16, .cheap = true};
 
 static const pcnn_impl scatter_impls[] = {
     {.name = "n16_2x2",

@@ -83,6 +83,15 @@ typedef struct {
     void (*fill)(const pcnn_site *site, int64_t block, int64_t tile, void *planes);
 } pcnn_source;
 
+/* What can only be the last step of a chain: it takes the planes of its input 1, a tile of channels
+ * at a time, needs all of its other inputs, and has no N16 result (gradients of weights). */
+typedef struct {
+    int64_t (*tiles)(const pcnn_site *site);
+    int64_t (*channel)(const pcnn_site *site, int64_t tile); /* as a source's */
+    void (*take)(const pcnn_site *site, int64_t block, int64_t tile, const void *planes);
+    void (*finish)(const pcnn_site *site); /* when all are taken */
+} pcnn_sink;
+
 /* An implementation whose N16 results depend, plane by plane, on the same planes of its N16 inputs
  * can run in a chain (plan/chain.c): a few steps on a plane while it is in the cache. In `site`,
  * data of N16 operands may be NULL: only `plane` knows where they are. The bits are those of run. */
@@ -95,7 +104,8 @@ typedef struct {
     void (*finish)(const pcnn_site *site, int64_t channel);
     void (*apply)(const pcnn_site *site, const pcnn_plane *plane); /* fills the N16 outputs */
     bool cheap; /* rather made again from planes at hand than stored and read */
-    const pcnn_source *source; /* if not NULL, all else is */
+    const pcnn_source *source; /* if one of these is not NULL, all else is */
+    const pcnn_sink *sink;
 } pcnn_planes;
 
 typedef struct {

@@ -9,9 +9,12 @@
  * through the rest one by one. No step behind it may need numbers of a whole channel: that would
  * have all of its map in memory, where it does not matter who wrote it last.
  *
+ * A sink (a first layer's gradient of the weights) can be the last: it takes a tile of channels.
+ *
  * Phases: a step that needs numbers of a whole channel (batch normalisation) makes its sums in one
  * phase of the sweep and its result in the next. A value made in one phase and read in a later one
- * is stored, and so is what anybody outside of the chain reads.
+ * is stored, or made again in each if that is cheap. What anybody outside of the chain reads is
+ * stored.
  *
  * Making again: a value that only chains read, of a step that is cheap, is made again in each of
  * them from inputs that are stored in any case, instead of being stored itself. That trades a
@@ -22,14 +25,12 @@
  *
  * Not handled: values without planes of their own inside a chain (a broadcast, a reduction to few
  * numbers); two chains are never joined by a step that reads both. */
-#include "plan/plan.h"
+#include "plan/chain.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/parallel.h"
-
-enum { INPUTS = 8 };
+enum { INPUTS = PCNN_CHAIN_INPUTS };
 
 typedef struct {
     pcnn_program *program;
@@ -37,6 +38,7 @@ typedef struct {
     int32_t *length; /* of a head: nodes in its chain */
     int32_t *phase; /* of a node: when it first reads */
     bool *again; /* of a value: made again in every chain that reads it */
+    bool *closed; /* of a head: its chain has a last step, a sink */
 } forming;
 
 static const pcnn_pvalue *
@@ -51,27 +53,16 @@ is_n16(const forming *f, int32_t v)
     return v >= 0 && value_of(f, v)->layout == PCNN_N16;
 }
 
-static bool
-has_sums(const pcnn_pnode *node)
-{
-    return node->impl->planes->sums != NULL;
-}
-
-static bool
-is_source(const pcnn_pnode *node)
-{
-    return node->impl->planes->source != NULL;
-}
-
-/* Can this step run plane by plane? All N16 operands (of a source: results) have to have the same
- * planes. */
+/* Can this step run plane by plane? All N16 operands, but for those that sources and sinks need as
+ * a whole, have to have the same planes. */
 static bool
 is_planar(const forming *f, const pcnn_pnode *node)
 {
     if (node->impl->planes == NULL || node->effect || node->n_in > INPUTS ||
-        !is_n16(f, node->in[0]) || !is_n16(f, node->out[0]))
+        !is_n16(f, node->in[0]) || !is_n16(f, planes_of(node)))
         return false;
-    const int64_t *shape = value_of(f, node->out[0])->type.shape;
+    const int64_t *shape = value_of(f, planes_of(node))->type.shape;
+    const bool whole = is_source(node) || is_sink(node);
     pcnn_tensor in[INPUTS] = {{.type.ndim = 0}}, out[PCNN_MAX_OUT] = {{.type.ndim = 0}};
     for (int32_t k = 0; k < node->n_in + node->n_out; k++) {
         int32_t v = k < node->n_in ? node->in[k] : node->out[k - node->n_in];
@@ -81,7 +72,7 @@ is_planar(const forming *f, const pcnn_pnode *node)
             continue;
         tensor->type = value_of(f, v)->type;
         tensor->layout = value_of(f, v)->layout;
-        if (tensor->layout == PCNN_N16 && !(is_source(node) && k < node->n_in) &&
+        if (tensor->layout == PCNN_N16 && !(whole && v != planes_of(node)) &&
             (tensor->type.shape[0] != shape[0] || tensor->type.shape[1] != shape[1]))
             return false;
     }
@@ -118,26 +109,6 @@ is_overtaken(const forming *f, int32_t n, int32_t from, int32_t to)
     return false;
 }
 
-static bool
-can_join(const forming *f, int32_t n, int32_t head)
-{
-    const pcnn_pnode *node = &f->program->nodes[n];
-    if (f->length[head] >= PCNN_CHAIN_STEPS || is_source(node) ||
-        (is_source(&f->program->nodes[head]) && has_sums(node)))
-        return false;
-    for (int32_t i = 0; i < node->n_in; i++) {
-        int32_t producer = node->in[i] >= 0 ? value_of(f, node->in[i])->producer : -1;
-        if (producer < 0)
-            continue;
-        bool inside = f->head[producer] == head;
-        if (inside ? !is_n16(f, node->in[i]) : place_of(f, producer) >= head)
-            return false;
-    }
-    const int64_t *mine = value_of(f, node->out[0])->type.shape,
-                  *first = value_of(f, f->program->nodes[head].out[0])->type.shape;
-    return mine[0] == first[0] && mine[1] == first[1] && !is_overtaken(f, n, head, n);
-}
-
 /* The phase in which the producer's N16 outputs are there, for a reader in its chain; else 0. */
 static int32_t
 there(const forming *f, int32_t head, int32_t v)
@@ -146,6 +117,39 @@ there(const forming *f, int32_t head, int32_t v)
     if (producer < 0 || f->head[producer] != head)
         return 0;
     return f->phase[producer] + has_sums(&f->program->nodes[producer]);
+}
+
+/* Has the chain phases behind the one in which the planes of sink n are there? */
+static bool
+is_late(const forming *f, int32_t n, int32_t head)
+{
+    const int32_t phase = there(f, head, planes_of(&f->program->nodes[n]));
+    for (int32_t m = head; m < n; m++)
+        if (f->head[m] == head && f->phase[m] + has_sums(&f->program->nodes[m]) > phase)
+            return true;
+    return false;
+}
+
+static bool
+can_join(const forming *f, int32_t n, int32_t head)
+{
+    const pcnn_pnode *node = &f->program->nodes[n];
+    if (f->length[head] >= PCNN_CHAIN_STEPS || f->closed[head] || is_source(node) ||
+        (is_source(&f->program->nodes[head]) && (has_sums(node) || is_sink(node))))
+        return false;
+    for (int32_t i = 0; i < node->n_in; i++) {
+        int32_t producer = node->in[i] >= 0 ? value_of(f, node->in[i])->producer : -1;
+        if (producer < 0)
+            continue;
+        bool inside = f->head[producer] == head;
+        if (inside ? !is_n16(f, node->in[i]) : place_of(f, producer) >= head)
+            return false;
+        if (is_sink(node) && (inside != (node->in[i] == planes_of(node)) || is_late(f, n, head)))
+            return false;
+    }
+    const int64_t *mine = value_of(f, planes_of(node))->type.shape,
+                  *first = value_of(f, planes_of(&f->program->nodes[head]))->type.shape;
+    return mine[0] == first[0] && mine[1] == first[1] && !is_overtaken(f, n, head, n);
 }
 
 static void
@@ -164,6 +168,7 @@ form(forming *f)
         }
         f->head[n] = head >= 0 ? head : n;
         f->length[f->head[n]]++;
+        f->closed[f->head[n]] |= is_sink(node);
         for (int32_t i = 0; i < node->n_in && head >= 0; i++) {
             int32_t phase = there(f, head, node->in[i]);
             f->phase[n] = phase > f->phase[n] ? phase : f->phase[n];
@@ -227,7 +232,8 @@ is_made_again(const forming *f, int32_t v)
         for (int32_t i = 0; i < program->nodes[n].n_in; i++) {
             if (program->nodes[n].in[i] != v)
                 continue;
-            if (f->head[n] < 0 || has_sums(&program->nodes[n]) || is_source(&program->nodes[n]))
+            if (f->head[n] < 0 || has_sums(&program->nodes[n]) || is_source(&program->nodes[n]) ||
+                is_sink(&program->nodes[n]))
                 return false;
             if (f->head[n] != f->head[producer]) {
                 elsewhere = true;
@@ -269,7 +275,8 @@ append(writing *w, const pcnn_pnode *node, int32_t phase)
     moved->impl = node->impl;
     moved->origin = node->origin;
     moved->work_bytes = node->work_bytes;
-    moved->phase = phase;
+    moved->phase = (int8_t)phase;
+    memcpy(moved->refused, node->refused, sizeof moved->refused);
     return PCNN_OK;
 }
 
@@ -342,7 +349,7 @@ write_chain(writing *w, int32_t head)
     }
     int32_t length = w->result->n_nodes - w->first;
     for (int32_t k = 0; k < length && length > 1; k++)
-        w->result->nodes[w->first + k].chain = k ? -1 : length;
+        w->result->nodes[w->first + k].chain = (int8_t)(k ? -1 : length);
     return PCNN_OK;
 }
 
@@ -360,134 +367,67 @@ write_program(const forming *f, pcnn_program *result)
     return status;
 }
 
-/* ---- scratch memory ---- */
-
-typedef struct {
-    int32_t phase, first, last; /* when it lives, in positions of the chain */
-    int64_t offset, bytes;
-} plane_block;
-
-int64_t
-pcnn_plane_bytes(const pcnn_type *type)
-{
-    return type->shape[2] * type->shape[3] * PCNN_BLOCK * (int64_t)pcnn_dtype_size(type->dtype);
-}
-
-/* Is output v of step `at`, made in `phase`, read in its own phase of its own chain only? Then
- * `last` is the position of the last reader. */
+/* Is there anything to run together or to make again? */
 static bool
-stays_inside(const pcnn_program *program, int32_t first, int32_t at, int32_t v, int32_t phase,
-             int32_t *last)
+is_worthwhile(const forming *f)
 {
-    const pcnn_pvalue *value = &program->values[v];
-    if (value->layout != PCNN_N16 || value->output >= 0 || value->external >= 0)
-        return false;
-    *last = at;
-    for (int32_t n = at + 1; n < program->n_nodes; n++) {
-        const pcnn_pnode *node = &program->nodes[n];
-        for (int32_t i = 0; i < node->n_in; i++) {
-            if (node->in[i] != v)
-                continue;
-            if (n >= first + program->nodes[first].chain || node->phase != phase || has_sums(node))
-                return false;
-            *last = n;
-        }
-    }
-    return true;
+    bool found = false;
+    for (int32_t n = 0; n < f->program->n_nodes; n++)
+        found |= f->length[n] > 1;
+    for (int32_t v = 0; v < f->program->n_values; v++)
+        found |= f->again[v];
+    return found;
 }
 
-/* Channels of the widest tile of a source. */
-static int64_t
-width_of(const pcnn_program *program, const pcnn_pnode *node)
+/* The program with its chains in one piece, in place of `program`. */
+static pcnn_status
+replace(const forming *f, pcnn_program *program)
 {
-    pcnn_tensor in[INPUTS] = {{.type.ndim = 0}}, out = {.type = program->values[node->out[0]].type};
-    for (int32_t i = 0; i < node->n_in; i++) {
-        in[i].type.ndim = -1;
-        if (node->in[i] >= 0)
-            in[i].type = program->values[node->in[i]].type;
-    }
-    const pcnn_site site = {.op = node->op,
-                            .attrs = node->attrs,
-                            .n_in = node->n_in,
-                            .n_out = node->n_out,
-                            .in = in,
-                            .out = &out};
-    return pcnn_source_width(node->impl->planes->source, &site);
-}
-
-/* Decides which values of a chain are scratch, and places those that live at once side by side. */
-static void
-place_scratch(pcnn_program *program, int32_t first)
-{
-    pcnn_pnode *head = &program->nodes[first];
-    plane_block blocks[PCNN_CHAIN_STEPS * PCNN_MAX_OUT];
-    int n_blocks = 0;
-    for (int32_t n = first; n < first + head->chain; n++) {
-        const pcnn_pnode *node = &program->nodes[n];
-        const int32_t phase = node->phase + has_sums(node);
-        for (int o = 0; o < node->n_out; o++) {
-            plane_block b = {.phase = phase, .first = n};
-            pcnn_pvalue *value = &program->values[node->out[o]];
-            if (!stays_inside(program, first, n, node->out[o], phase, &b.last))
-                continue;
-            b.bytes = (pcnn_plane_bytes(&value->type) + 63) / 64 * 64;
-            if (is_source(node)) { /* a tile, whose planes wait for the others to go through */
-                b.bytes *= head->tile = width_of(program, node);
-                b.last = program->n_nodes;
-            }
-            for (int k = 0; k < n_blocks; k++)
-                if (blocks[k].phase == phase && blocks[k].last >= n &&
-                    blocks[k].offset < b.offset + b.bytes &&
-                    b.offset < blocks[k].offset + blocks[k].bytes) {
-                    b.offset = blocks[k].offset + blocks[k].bytes;
-                    k = -1; /* look at all of them again */
-                }
-            value->scratch = true;
-            value->offset = b.offset;
-            blocks[n_blocks++] = b;
-            if (head->piece_bytes < b.offset + b.bytes)
-                head->piece_bytes = b.offset + b.bytes;
-        }
-    }
-    const int64_t *shape = program->values[head->out[0]].type.shape;
-    const int64_t planes = (shape[0] + PCNN_BLOCK - 1) / PCNN_BLOCK * shape[1];
-    head->pieces = planes < pcnn_threads() ? planes : pcnn_threads();
+    /* The new program has a table of its own: the old one still tells the old producers. */
+    const size_t n_values = (size_t)program->n_values;
+    pcnn_program result = *program;
+    result.nodes = NULL;
+    result.n_nodes = result.cap_nodes = 0;
+    result.cap_values = program->n_values;
+    result.values = malloc((n_values + 1) * sizeof *result.values);
+    if (result.values == NULL)
+        return no_memory();
+    memcpy(result.values, program->values, n_values * sizeof *result.values);
+    pcnn_status status = write_program(f, &result);
+    for (int32_t n = 0; status == PCNN_OK && n < result.n_nodes; n++)
+        if (result.nodes[n].chain > 0)
+            status = pcnn_chain_place(&result, n);
+    pcnn_program_free(status == PCNN_OK ? program : &result);
+    if (status == PCNN_OK)
+        *program = result;
+    return status;
 }
 
 pcnn_status
 pcnn_pass_chain(pcnn_program *program)
 {
-    const size_t n = (size_t)program->n_nodes + 1, n_values = (size_t)program->n_values + 1;
+    const size_t n = (size_t)program->n_nodes + 1;
     forming f = {.program = program,
                  .head = calloc(n, sizeof *f.head),
                  .length = calloc(n, sizeof *f.length),
                  .phase = calloc(n, sizeof *f.phase),
-                 .again = calloc(n_values, sizeof *f.again)};
-    /* The new program has a table of its own: the old one still tells the old producers. */
-    pcnn_program result = *program;
-    result.nodes = NULL;
-    result.n_nodes = result.cap_nodes = 0;
-    result.cap_values = program->n_values;
-    result.values = malloc(n_values * sizeof *result.values);
+                 .closed = calloc(n, sizeof *f.closed),
+                 .again = calloc((size_t)program->n_values + 1, sizeof *f.again)};
     pcnn_status status = PCNN_OK;
-    if (!f.head || !f.length || !f.phase || !f.again || !result.values)
+    if (!f.head || !f.length || !f.phase || !f.closed || !f.again) {
         status = no_memory();
-    if (status == PCNN_OK) {
-        memcpy(result.values, program->values, (n_values - 1) * sizeof *result.values);
+    }
+    else {
         form(&f);
         for (int32_t v = 0; v < program->n_values; v++)
             f.again[v] = is_n16(&f, v) && is_made_again(&f, v);
-        status = write_program(&f, &result);
+        if (is_worthwhile(&f))
+            status = replace(&f, program);
     }
-    for (int32_t k = 0; status == PCNN_OK && k < result.n_nodes; k++)
-        if (result.nodes[k].chain > 0)
-            place_scratch(&result, k);
     free(f.head);
     free(f.length);
     free(f.phase);
+    free(f.closed);
     free(f.again);
-    pcnn_program_free(status == PCNN_OK ? program : &result);
-    if (status == PCNN_OK)
-        *program = result;
     return status;
 }

@@ -69,14 +69,8 @@ find_ranges(pcnn_program *program)
     }
 }
 
-/* The phase of its chain in which a step looks at its inputs for the last time, and writes. */
-static int32_t
-last_phase(const pcnn_pnode *node)
-{
-    return node->phase + (node->impl->planes && node->impl->planes->sums);
-}
-
-/* Does a step of the same chain read input v after step n has written? A source does. */
+/* Does a step of the same chain read input v after step n has written? Sources and sinks do:
+ * they need all of it. */
 static bool
 is_read_later(const pcnn_program *program, int32_t n, int32_t v)
 {
@@ -85,8 +79,8 @@ is_read_later(const pcnn_program *program, int32_t n, int32_t v)
     for (int32_t m = first; m < first + nodes[first].chain; m++)
         for (int32_t i = 0; i < nodes[m].n_in; i++)
             if (nodes[m].in[i] == v && m != n &&
-                (nodes[m].impl->planes->source || last_phase(&nodes[m]) > last_phase(&nodes[n]) ||
-                 (last_phase(&nodes[m]) == last_phase(&nodes[n]) && m > n)))
+                (nodes[m].impl->planes->source || nodes[m].impl->planes->sink ||
+                 nodes[m].until > nodes[n].until || (nodes[m].until == nodes[n].until && m > n)))
                 return true;
     return false;
 }
@@ -211,9 +205,10 @@ pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes)
         const int32_t now = time_of(program, k), id = program->n_values + 2 * k;
         if (node->work_bytes > 0)
             blocks[n++] = (block){padded(node->work_bytes), 0, now, now, id, &node->work_offset};
-        if (node->piece_bytes > 0)
+        pcnn_scratch *scratch = node->scratch;
+        if (scratch && scratch->bytes > 0)
             blocks[n++] = (block){
-                padded(node->pieces * node->piece_bytes), 0, k, k, id + 1, &node->pieces_offset};
+                padded(scratch->pieces * scratch->bytes), 0, k, k, id + 1, &scratch->offset};
     }
     qsort(blocks, (size_t)n, sizeof *blocks, largest_first);
     *arena_bytes = 0;

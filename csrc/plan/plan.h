@@ -15,7 +15,8 @@ extern const char pcnn_refused_batch[]; /* the batch is below min_n16_batch */
 
 typedef struct {
     pcnn_type type;
-    pcnn_layout layout;
+    pcnn_layout layout : 8;
+    bool scratch : 1; /* never whole: a plane at a time, inside a chain */
     int32_t external; /* index of the caller's memory it lives in, or -1 */
     int32_t output;   /* index of the output buffer it lives in, or -1 */
     int32_t root;     /* the value whose arena memory it shares (itself if none) */
@@ -23,8 +24,14 @@ typedef struct {
     int32_t producer; /* node, or -1 */
     int32_t first, last; /* live range in steps; for roots: of all that share it */
     int64_t offset;      /* of a root, in the arena; of scratch, in a worker's piece */
-    bool scratch;        /* never whole: a plane at a time, inside a chain */
 } pcnn_pvalue;
+
+/* Scratch memory of a chain: a piece for each worker. */
+typedef struct {
+    int64_t bytes, pieces; /* of a piece, and how many */
+    int64_t offset;        /* in the arena */
+    int64_t tile;          /* channels of a tile that a piece has room for */
+} pcnn_scratch;
 
 typedef struct {
     const pcnn_op *op;
@@ -34,11 +41,10 @@ typedef struct {
     int32_t out[PCNN_MAX_OUT];
     const pcnn_impl *impl;
     int64_t work_bytes, work_offset;
+    pcnn_scratch *scratch; /* of the first step of a chain (owned), or NULL */
     /* Steps that run together, plane by plane (chain.c). */
-    int32_t chain; /* of its first step: how many; of the others: -1; of a step alone: 0 */
-    int32_t phase;
-    int64_t piece_bytes, pieces, pieces_offset; /* of its first step: scratch memory of workers */
-    int64_t tile; /* of a source: channels of a tile that the scratch memory has room for */
+    int8_t chain; /* of its first step: how many; of the others: -1; of a step alone: 0 */
+    int8_t phase, until; /* when it reads first; and last, as it may run again in later phases */
     bool effect, dead;
     int32_t origin;     /* which node of the segment it came from */
     double ns, last_ns; /* time spent while profiling: in all runs, in the last one */
@@ -114,7 +120,7 @@ pcnn_status pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *
 enum { PCNN_CHAIN_STEPS = 16 };
 pcnn_status pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values,
                            const pcnn_tensor *tensors, char *arena);
-int64_t pcnn_source_width(const pcnn_source *source, const pcnn_site *site); /* the widest tile */
+int64_t pcnn_tile_width(const pcnn_planes *planes, const pcnn_site *site); /* of the widest tile */
 int64_t pcnn_plane_bytes(const pcnn_type *type); /* of a plane [H][W][16] */
 
 int64_t pcnn_arena_bytes(void);

@@ -116,6 +116,7 @@ pcnn_program_free(pcnn_program *program)
     for (int32_t n = 0; n < program->n_nodes; n++) {
         free(program->nodes[n].in);
         free(program->nodes[n].attrs);
+        free(program->nodes[n].scratch);
     }
     free(program->nodes);
     free(program->values);

@@ -183,10 +183,11 @@ poison_step(const pcnn_plan *plan, const pcnn_pnode *node)
         memset(arena + node->work_offset, 0xFF, (size_t)node->work_bytes);
         memset(arena + node->work_offset + node->work_bytes, 0xA5, GUARD);
     }
-    if (node->piece_bytes > 0) {
-        const int64_t bytes = node->pieces * node->piece_bytes;
-        memset(arena + node->pieces_offset, 0xFF, (size_t)bytes);
-        memset(arena + node->pieces_offset + bytes, 0xA5, GUARD);
+    const pcnn_scratch *scratch = node->scratch;
+    if (scratch && scratch->bytes > 0) {
+        const int64_t bytes = scratch->pieces * scratch->bytes;
+        memset(arena + scratch->offset, 0xFF, (size_t)bytes);
+        memset(arena + scratch->offset + bytes, 0xA5, GUARD);
     }
 }
 
@@ -210,8 +211,9 @@ check_step(const pcnn_plan *plan, const pcnn_pnode *node)
     }
     if (node->work_bytes > 0)
         check_guard(arena + node->work_offset + node->work_bytes);
-    if (node->piece_bytes > 0)
-        check_guard(arena + node->pieces_offset + node->pieces * node->piece_bytes);
+    const pcnn_scratch *scratch = node->scratch;
+    if (scratch && scratch->bytes > 0)
+        check_guard(arena + scratch->offset + scratch->pieces * scratch->bytes);
 }
 
 pcnn_status

@@ -2,9 +2,9 @@
  *
  * Without sums, a worker takes a few planes at a time. With sums, the work is either cut by
  * channels, so that the later phases find a channel's planes where the earlier ones left them, or,
- * where there are too few channels for all threads, by planes, phase after phase. With a source it is
- * cut by the source's tiles. Partial sums lie
- * in the steps' workspaces and are combined there in their own order: the bits are always the
+ * where there are too few channels for all threads, by planes, phase after phase. Where a source
+ * makes tiles of channels, or a sink takes them, the work of its phase is cut by these. Partial sums
+ * lie in the steps' workspaces and are combined there in their own order: the bits are always the
  * same. */
 #include "core/parallel.h"
 #include "plan/plan.h"
@@ -22,7 +22,7 @@ typedef struct {
 typedef struct {
     const pcnn_planes *planes;
     pcnn_site site;
-    int32_t phase;
+    int32_t phase, until;
     operand in[INPUTS], out[PCNN_MAX_OUT];
 } step;
 
@@ -32,6 +32,8 @@ typedef struct {
     int32_t phases, phase;
     int64_t blocks, C;
     const pcnn_source *source; /* of the first step, or NULL */
+    const pcnn_sink *sink;     /* of the last step, or NULL */
+    const step *tiler;         /* which of them there is */
     int64_t tiles;
     char *pieces;
     int64_t piece_bytes, n_pieces;
@@ -65,10 +67,10 @@ run_plane(const sweep *s, int32_t phase, int64_t block, int64_t channel, int64_t
     const void *in[INPUTS];
     void *out[PCNN_MAX_OUT];
     const pcnn_plane plane = {block, channel, in, out};
-    for (int k = s->source ? 1 : 0; k < s->n_steps; k++) {
+    for (int k = s->source ? 1 : 0; k < s->n_steps - (s->sink ? 1 : 0); k++) {
         const step *step = &s->steps[k];
         const bool sums = step->planes->sums && step->phase == phase;
-        if (!sums && step->phase + (step->planes->sums != NULL) != phase)
+        if (phase < step->phase || phase > step->until)
             continue;
         for (int i = 0; i < step->site.n_in; i++)
             in[i] = address_of(&step->in[i], block * s->C + channel, place, piece);
@@ -105,18 +107,50 @@ run_one_plane(const void *context, int64_t item, char *piece)
     run_plane(s, s->phase, item / s->C, item % s->C, 0, piece);
 }
 
+/* The first channel of a tile. */
+static int64_t
+tile_channel(const sweep *s, int64_t tile)
+{
+    return s->source ? s->source->channel(&s->tiler->site, tile)
+                     : s->sink->channel(&s->tiler->site, tile);
+}
+
+static void
+run_tile_of_block(const sweep *s, int64_t block, int64_t tile, char *piece)
+{
+    const int64_t begin = tile_channel(s, tile), end = tile_channel(s, tile + 1);
+    const step *first = &s->steps[0], *last = &s->steps[s->n_steps - 1];
+    const int64_t plane = block * s->C + begin;
+    if (s->source)
+        s->source->fill(&first->site, block, tile, address_of(&first->out[0], plane, 0, piece));
+    for (int64_t c = begin; c < end; c++)
+        run_plane(s, s->phases - 1, block, c, c - begin, piece);
+    if (s->sink)
+        s->sink->take(&last->site, block, tile, address_of(&last->in[1], plane, 0, piece));
+}
+
 static void
 run_tile(const void *context, int64_t item, char *piece)
 {
     const sweep *s = context;
-    const step *first = &s->steps[0];
-    const int64_t block = item / s->tiles, tile = item % s->tiles;
-    const int64_t begin = s->source->channel(&first->site, tile);
-    const int64_t end = s->source->channel(&first->site, tile + 1);
-    s->source->fill(&first->site, block, tile,
-                    address_of(&first->out[0], block * s->C + begin, 0, piece));
-    for (int64_t c = begin; c < end; c++)
-        run_plane(s, 0, block, c, c - begin, piece);
+    run_tile_of_block(s, item / s->tiles, item % s->tiles, piece);
+}
+
+/* As run_channel, with a sink, for all channels of a tile. */
+static void
+run_channels(const void *context, int64_t tile, char *piece)
+{
+    const sweep *s = context;
+    const int64_t end = tile_channel(s, tile + 1);
+    const int32_t last = s->phases - 1;
+    for (int64_t c = tile_channel(s, tile); c < end; c++)
+        for (int32_t phase = 0; phase < last; phase++) {
+            for (int64_t b = 0; b < s->blocks; b++)
+                run_plane(s, phase, phase % 2 ? s->blocks - 1 - b : b, c, 0, piece);
+            finish(s, phase, c);
+        }
+    for (int64_t b = 0; b < s->blocks; b++)
+        run_tile_of_block(s, last % 2 ? s->blocks - 1 - b : b, tile, piece);
 }
 
 static void
@@ -162,29 +196,31 @@ run_items(sweep *s, int64_t items, int64_t grain, double cost_ns,
 }
 
 int64_t
-pcnn_source_width(const pcnn_source *source, const pcnn_site *site)
+pcnn_tile_width(const pcnn_planes *planes, const pcnn_site *site)
 {
-    const int64_t tiles = source->tiles(site);
+    int64_t (*const channel)(const pcnn_site *, int64_t) =
+        planes->source ? planes->source->channel : planes->sink->channel;
+    const int64_t tiles = planes->source ? planes->source->tiles(site) : planes->sink->tiles(site);
     int64_t width = 0;
     for (int64_t t = 0; t < tiles; t++) {
-        const int64_t n = source->channel(site, t + 1) - source->channel(site, t);
+        const int64_t n = channel(site, t + 1) - channel(site, t);
         width = n > width ? n : width;
     }
     return width;
 }
 
-static pcnn_status
-run_source(sweep *s, const pcnn_pnode *node)
+/* Phase by phase, all planes; the last phase by tiles, if it has them. */
+static void
+run_phases(sweep *s, double cost_ns, int64_t grain)
 {
-    const pcnn_site *site = &s->steps[0].site;
-    if (node->tile > 0 && pcnn_source_width(s->source, site) > node->tile)
-        return pcnn_fail(PCNN_ERR_RUNTIME,
-                         "%s: this plan was made for another instruction set: make it anew",
-                         node->op->name);
-    s->tiles = s->source->tiles(site);
-    const double cost = s->source->prepare(site);
-    run_items(s, s->blocks * s->tiles, 1, cost, run_tile);
-    return PCNN_OK;
+    for (s->phase = 0; s->phase < s->phases; s->phase++) {
+        if (s->tiler && s->phase == s->phases - 1)
+            run_items(s, s->blocks * s->tiles, 1, cost_ns / s->phases, run_tile);
+        else
+            run_items(s, s->blocks * s->C, grain, cost_ns / s->phases, run_one_plane);
+        if (s->phases > 1)
+            pcnn_parallel(s->C, 16, 100.0 * (double)s->C, finish_channels, s);
+    }
 }
 
 pcnn_status
@@ -192,10 +228,15 @@ pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_te
                char *arena)
 {
     sweep s = {.n_steps = nodes->chain,
-               .pieces = arena + nodes->pieces_offset,
-               .piece_bytes = nodes->piece_bytes,
-               .n_pieces = nodes->pieces};
-    const int64_t *shape = values[nodes->out[0]].type.shape;
+               .pieces = arena + nodes->scratch->offset,
+               .piece_bytes = nodes->scratch->bytes,
+               .n_pieces = nodes->scratch->pieces};
+    const pcnn_pnode *tail = nodes + nodes->chain - 1;
+    s.source = nodes->impl->planes->source;
+    s.sink = tail->impl->planes->sink;
+    s.tiler = s.source ? &s.steps[0] : s.sink ? &s.steps[s.n_steps - 1] : NULL;
+    const int32_t tiled = s.source ? nodes->out[0] : s.sink ? tail->in[1] : -1;
+    const int64_t *shape = values[nodes->out[0]].type.shape; /* the first step is no sink */
     s.blocks = (shape[0] + PCNN_BLOCK - 1) / PCNN_BLOCK;
     s.C = shape[1];
     int64_t bytes = 0; /* that one plane of all operands takes */
@@ -204,7 +245,7 @@ pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_te
         step *step = &s.steps[k];
         step->planes = node->impl->planes;
         step->phase = node->phase;
-        s.source = k == 0 ? step->planes->source : s.source;
+        step->until = node->until;
         step->site = (pcnn_site){.op = node->op,
                                  .attrs = node->attrs,
                                  .n_in = node->n_in,
@@ -216,28 +257,37 @@ pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_te
             step->in[i] = (operand){.base = NULL};
             if (node->in[i] >= 0)
                 step->in[i] = operand_of(&values[node->in[i]], tensors);
-            step->in[i].tiled = s.source && node->in[i] == nodes->out[0];
+            step->in[i].tiled = node->in[i] == tiled && tiled >= 0;
             bytes += step->in[i].step;
         }
         for (int o = 0; o < node->n_out; o++, tensors++) {
             step->out[o] = operand_of(&values[node->out[o]], tensors);
+            step->out[o].tiled = node->out[o] == tiled;
             bytes += step->out[o].step;
         }
-        const int32_t phases = node->phase + 1 + (step->planes->sums != NULL);
+        const int32_t phases = node->until + 1;
         s.phases = phases > s.phases ? phases : s.phases;
     }
-    if (s.source)
-        return run_source(&s, nodes);
-    const double cost = (double)(s.blocks * s.C * bytes) / 10;
-    if (s.phases > 1 && s.C >= 4 * pcnn_threads()) {
-        run_items(&s, s.C, 1, cost, run_channel);
-        return PCNN_OK;
-    }
     const int64_t grain = GRAIN_BYTES / bytes + 1;
-    for (s.phase = 0; s.phase < s.phases; s.phase++) {
-        run_items(&s, s.blocks * s.C, grain, cost / s.phases, run_one_plane);
-        if (s.phases > 1)
-            pcnn_parallel(s.C, 16, 100.0 * (double)s.C, finish_channels, &s);
+    double cost = (double)(s.blocks * s.C * bytes) / 10;
+    if (s.tiler) {
+        const pcnn_site *site = &s.tiler->site;
+        const int64_t tile = nodes->scratch->tile; /* 0: its planes are in the arena */
+        if (tile > 0 && pcnn_tile_width(s.tiler->planes, site) > tile)
+            return pcnn_fail(PCNN_ERR_RUNTIME,
+                             "%s: this plan was made for another instruction set: make it anew",
+                             site->op->name);
+        s.tiles = s.source ? s.source->tiles(site) : s.sink->tiles(site);
+        if (s.source)
+            cost += s.source->prepare(site);
     }
+    if (s.phases > 1 && s.sink && s.tiles >= 2 * pcnn_threads())
+        run_items(&s, s.tiles, 1, cost, run_channels);
+    else if (s.phases > 1 && !s.sink && s.C >= 4 * pcnn_threads())
+        run_items(&s, s.C, 1, cost, run_channel);
+    else
+        run_phases(&s, cost, grain);
+    if (s.sink)
+        s.sink->finish(&s.tiler->site);
     return PCNN_OK;
 }

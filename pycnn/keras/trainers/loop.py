@@ -16,6 +16,7 @@ from pycnn.keras.layers._tree import flatten, pack_like
 from pycnn.keras.trainers.checks import warn_not_finite
 from pycnn.keras.trainers.data import ArrayData, Data
 from pycnn.keras.trainers.interrupts import Interrupts
+from pycnn.keras.trainers.slices import bind_predict
 from pycnn.keras.trainers.step import Step, StepCache, StepData
 
 __all__ = ["LossWatch", "predict_batches", "test_batches", "train_batches"]
@@ -28,6 +29,8 @@ def _calls(model: Any, mode: str, data: Data, cache: StepCache) -> Iterator[_Cal
     steps: dict[tuple[str, int | None], Step] = {}  # of this epoch: no look-up in the model
 
     def bind(inputs: StepData, size: int | None) -> Callable[..., Any]:
+        if mode == "predict":
+            return bind_predict(model, cache, inputs, size)
         key = (inputs.key, size)
         step = steps.get(key)
         if step is None:
@@ -183,7 +186,7 @@ def predict_batches(
         if looking and step % group == 0:
             callbacks.on_predict_batch_begin(step)
         interrupts.busy = True
-        batch = [output.numpy() for output in run(*index)]
+        batch = run(*index)
         interrupts.busy = False
         collected.add(batch)
         if interrupts.pending:

@@ -23,7 +23,8 @@ from pycnn.keras.trainers.data import (
     unpack,
 )
 from pycnn.keras.trainers.interrupts import Interrupts
-from pycnn.keras.trainers.repeat import Repeat
+from pycnn.keras.trainers.repeat import remember, repeated
+from pycnn.keras.trainers.slices import SLICE, bind_predict, samples_are_independent
 from pycnn.keras.trainers.step import Step, StepData
 
 __all__ = ["Trainer"]
@@ -359,7 +360,7 @@ class Trainer(CompiledModel):
         Source: Keras 3 ``Model.train_on_batch``.
         """
         weighted = sample_weight is not None or class_weight is not None
-        step = None if weighted else self._repeated("train", x, y)
+        step = None if weighted else repeated(self, "train", x, y)
         if step is not None:
             leaves = [x] if y is None else [x, y]
         else:
@@ -368,7 +369,7 @@ class Trainer(CompiledModel):
             inputs = self._batch(x, y, sample_weight, class_weight)
             step = self._prepare_batch(inputs, "train")
             leaves = inputs.leaves
-            self._remember("train", x, y, inputs, step)
+            remember(self, "train", x, y, inputs, step)
         self.reset_metrics()
         run = step.bind_training(leaves, self.optimizer)
         with Interrupts() as interrupts:
@@ -395,7 +396,7 @@ class Trainer(CompiledModel):
         -----
         Source: Keras 3 ``Model.test_on_batch``.
         """
-        step = None if sample_weight is not None else self._repeated("test", x, y)
+        step = None if sample_weight is not None else repeated(self, "test", x, y)
         if step is not None:
             leaves = [x] if y is None else [x, y]
         else:
@@ -403,7 +404,7 @@ class Trainer(CompiledModel):
             inputs = self._batch(x, y, sample_weight, None)
             step = self._prepare_batch(inputs, "test")
             leaves = inputs.leaves
-            self._remember("test", x, y, inputs, step)
+            remember(self, "test", x, y, inputs, step)
         self.reset_metrics()
         step.bind(leaves)()
         return self._batch_results(return_dict)
@@ -416,29 +417,21 @@ class Trainer(CompiledModel):
         -----
         Source: Keras 3 ``Model.predict_on_batch``.
         """
-        step = self._repeated("predict", x, None)
+        step = repeated(self, "predict", x, None)
         if step is not None:
             leaves = [x]
         else:
             inputs = self._batch(x, None, None, None)
             self._check_data(inputs, "predict")
-            step = self._fit_state.predict_steps.get(self, "predict", inputs, None)
+            cache = self._fit_state.predict_steps
+            if len(inputs.leaves[0]) >= 2 * SLICE and samples_are_independent(self):
+                arrays = bind_predict(self, cache, inputs, None)()
+                return pack_like(cache.last_outputs, arrays)
+            step = cache.get(self, "predict", inputs, None)
             leaves = inputs.leaves
-            self._remember("predict", x, None, inputs, step)
+            remember(self, "predict", x, None, inputs, step)
         outputs = [np.array(output.numpy()) for output in step.bind(leaves)()]
         return pack_like(step.outputs, outputs)
-
-    def _repeated(self, mode: str, x: Any, y: Any) -> Step | None:
-        """Return the step of the last such call, if this one is like it."""
-        known = self._fit_state.repeats.get(mode)
-        return known.step if known is not None and known.takes(self, x, y) else None
-
-    def _remember(self, mode: str, x: Any, y: Any, inputs: StepData, step: Step) -> None:
-        """Keep what was found out about a call, for the next one like it."""
-        if Repeat.possible(x, y, inputs):
-            losses = [] if mode == "predict" else self._label_checks(inputs.structures[1])
-            checked = [(loss, shape, layer) for loss, _, shape, layer in losses]
-            self._fit_state.repeats[mode] = Repeat(self, step, inputs, checked)
 
     def _batch_results(self, return_dict: bool) -> Any:
         return self._sorted_logs() if return_dict else self._values_in_order(self._logs())
