@@ -149,7 +149,7 @@ typedef struct {
     bool n16;
     int min_n16_batch;
     _Atomic bool profile; /* add up the time of steps */
-    _Atomic int verbose;  /* plans are told when made (1), and with times after each run (2) */
+    _Atomic int verbose; /* plans are told when made (1), and with times after each run (2) */
 } pcnn_options;
 
 extern pcnn_options pcnn_plan_options;
