@@ -62,7 +62,9 @@ def draw(results: Sequence[Result], path: Path, title: str) -> None:
             positions.append(row * slots + place)
             widths.append(min(ratio, LONGEST))
             cut = " ..." if ratio > LONGEST else " "
-            labels.append(f"{cut}{ratio:.2f} ({1e3 * measured.minimum:.3g} ms)")
+            ms = 1e3 * measured.minimum
+            digits = 0 if ms >= 100 else 1 if ms >= 10 else 2
+            labels.append(f"{cut}{ratio:.2f} ({ms:.{digits}f} ms)")
         bars = axes.barh(positions, widths, height=0.9, color=COLOURS[name], label=name)
         axes.bar_label(bars, labels, fontsize=7)
     goals = [(row, result.goal) for row, result in enumerate(shown) if result.goal]
@@ -78,7 +80,7 @@ def draw(results: Sequence[Result], path: Path, title: str) -> None:
     axes.set_yticks([row * slots + (len(names) - 1) / 2 for row in range(len(shown))])
     axes.set_yticklabels([result.title for result in shown])
     axes.invert_yaxis()
-    axes.margins(x=0.18)
+    axes.margins(x=0.25)
     axes.set_xlabel("time of the minimum, ours = 1")
     axes.set_title(title, fontsize=10)
     for side in ("top", "right"):

@@ -156,6 +156,11 @@ def flops_of(step: Step) -> float | None:
     maps, filters = operands.get(step["op"], (None, None))
     if maps is not None and filters is not None:
         return 2.0 * math.prod(maps) * math.prod(filters[1:])
+    if step["op"].startswith("dense_maps") and len(ins) > 1 and outs:
+        weights = outs[0] if step["op"] == "dense_maps_dw" else ins[1]
+        if ins[0] is None or weights is None:
+            return None
+        return 2.0 * ins[0][0] * math.prod(weights)
     if step["op"] in ("dense", "matmul") and ins and outs:
         a, result = ins[0], outs[0]
         if a is None or result is None or len(a) < 2:

@@ -6,7 +6,6 @@ The engine times the steps of its plans while a profile is open, and only then.
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
@@ -113,7 +112,6 @@ class profile:
     def __init__(self) -> None:
         self._rows: list[Row] = []
         self._open = False
-        self._begin = 0.0
         self.wall_ms = 0.0
         self.engine_ms = 0.0
         self.plans = 0
@@ -126,7 +124,6 @@ class profile:
         _core.synchronize()
         _core._profile_begin()
         self._open = True
-        self._begin = time.perf_counter()
         return self
 
     def __exit__(
@@ -138,9 +135,9 @@ class profile:
         try:
             _core.synchronize()
         finally:
-            self.wall_ms = 1e3 * (time.perf_counter() - self._begin)
             self._open = False
-            plans = _core._profile_end()
+            plans, seconds = _core._profile_end()
+            self.wall_ms = 1e3 * seconds
             self._gather(plans)
 
     def _gather(self, plans: Sequence[dict[str, Any]]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -161,6 +163,15 @@ def test_the_command_line() -> None:
     ):
         with pytest.raises(SystemExit):
             run.arguments(words)
+
+
+@pytest.mark.parametrize("command", [["benchmarks/run.py"], ["-m", "benchmarks"]])
+def test_it_is_one_command(command: list[str]) -> None:
+    root = BENCHMARKS.parent
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
+    words = [sys.executable, *command, "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=root, env=environment)
+    assert done.returncode == 0 and "--peer-python" in done.stdout, done.stderr
 
 
 def test_the_instruction_set_is_held_on_all_sides() -> None:

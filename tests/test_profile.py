@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,16 @@ def data(n: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.random((n, 12, 12, 1), np.float32), rng.integers(0, 3, n)
 
 
+@pytest.fixture
+def _no_chains() -> Iterator[None]:
+    """Each step by itself: in a chain, several layers share a line."""
+    before = core._set_option("chain", 0)
+    yield
+    core._set_option("chain", before)
+
+
+@pytest.mark.sanitize
+@pytest.mark.usefixtures("_no_chains")
 def test_a_training_step_layer_by_layer() -> None:
     model = small_model()
     x, y = data(40)
@@ -68,6 +79,27 @@ def test_a_training_step_layer_by_layer() -> None:
     assert math.isclose(p.engine_ms + p.outside_ms, p.wall_ms, rel_tol=1e-9)
     assert math.isclose(sum(row.ms for row in rows), p.engine_ms, rel_tol=1e-6)
     assert math.isclose(sum(row.share for row in rows), 1.0, rel_tol=1e-6)
+
+
+def test_a_chain_is_one_line_with_all_its_layers() -> None:
+    with core.capture() as tape:
+        x = tape.placeholder((16, 6, 8, 8))
+        core._push_label("one")
+        y = ops.max_pool2d(x, kernel=2)
+        core._pop_label()
+        core._push_label("two")
+        y = ops.tanh(y)
+        core._pop_label()
+        core._push_label("three")
+        plan = tape.compile([ops.max_pool2d(y, kernel=2)])
+        core._pop_label()
+    numbers = {step["chain"] for step in plan.steps if "chain" in step}
+    assert len(numbers) == 1, "no chain was formed"
+    with pycnn.profile() as p:
+        plan.run(np.ones((16, 6, 8, 8), np.float32))
+    (row,) = [row for row in p.rows if " > " in row.op]
+    assert row.op == "max_pool2d > tanh > max_pool2d" and row.calls == 1 and row.ms > 0
+    assert row.layer == "one, two, three"
 
 
 def test_speed_is_work_over_time() -> None:
@@ -114,6 +146,7 @@ def test_two_layers_of_one_structure_are_told_apart_only_while_profiling() -> No
     assert {row.layer for row in p.rows if row.op == "dense"} == {"one", "two"}
 
 
+@pytest.mark.sanitize
 def test_nothing_is_timed_without_a_profile() -> None:
     x = core.tensor(np.ones((4, 4), np.float32))
     with core.capture() as tape:
@@ -131,6 +164,7 @@ def test_nothing_is_timed_without_a_profile() -> None:
     assert [row.calls for row in again.rows if row.op == "relu"] == [2]
 
 
+@pytest.mark.sanitize
 def test_profiles_are_not_nested() -> None:
     with pycnn.profile() as outer:
         with pytest.raises(RuntimeError, match="cannot be nested"):
@@ -142,6 +176,7 @@ def test_profiles_are_not_nested() -> None:
     assert [row.op for row in outer.rows][:1] == ["exp"]
 
 
+@pytest.mark.sanitize
 def test_an_error_inside_ends_the_profile() -> None:
     p = pycnn.profile()
     with pytest.raises(ZeroDivisionError), p:
@@ -153,6 +188,7 @@ def test_an_error_inside_ends_the_profile() -> None:
     assert [row.op for row in p.rows][:1] == ["tanh"]
 
 
+@pytest.mark.sanitize
 def test_other_threads_are_counted() -> None:
     def work() -> None:
         ops.sqrt(core.tensor([4.0])).numpy()
@@ -164,6 +200,34 @@ def test_other_threads_are_counted() -> None:
     assert "sqrt" in [row.op for row in p.rows]
 
 
+def test_the_engine_takes_no_longer_than_the_block() -> None:
+    """Also where other threads run plans while the profile begins and ends."""
+    plans = []
+    for _ in range(2):
+        with core.capture() as tape:
+            y = ops.exp(core.tensor(np.ones((64, 64), np.float32)))
+            plans.append(tape.compile([y]))
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            plans[0].run()
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(20):
+            with pycnn.profile() as p:
+                plans[1].run()
+            assert p.runs >= 1 and 0 < p.engine_ms <= p.wall_ms
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.usefixtures("_no_chains")
 def test_the_table() -> None:
     model = small_model()
     x, y = data(16)
@@ -195,6 +259,7 @@ def test_an_empty_profile() -> None:
     assert pycnn.profile().rows == []
 
 
+@pytest.mark.sanitize
 def test_labels_never_fail() -> None:
     for odd in (3, None, "\udcff", "a\0b", ""):
         core._push_label(odd)
@@ -220,6 +285,9 @@ def shapes(*sizes: tuple[int, ...]) -> list[tuple[str, str]]:
         ("conv2d_dw", [(8, 3, 9, 9), (8, 5, 8, 8)], [(5, 3, 2, 2)], {}, 2 * 8 * 5 * 64 * 12),
         ("dense", [(4, 7), (7, 3), (3,)], [(4, 3)], {}, 2 * 4 * 7 * 3),
         ("matmul", [(7, 4), (7, 3)], [(4, 3)], {"transpose_a": True}, 2 * 4 * 7 * 3),
+        ("dense_maps", [(9, 2, 3, 4), (24, 5), (5,)], [(9, 5)], {}, 2 * 9 * 24 * 5),
+        ("dense_maps_dx", [(9, 5), (24, 5)], [(9, 2, 3, 4)], {}, 2 * 9 * 24 * 5),
+        ("dense_maps_dw", [(9, 2, 3, 4), (9, 5)], [(24, 5)], {}, 2 * 9 * 24 * 5),
         ("relu", [(4, 3)], [(4, 3)], {}, None),
     ],
 )
@@ -271,10 +339,9 @@ def test_steps_are_named_as_the_cases_of_the_tests(case: Case) -> None:
 PROGRAM = """
 import numpy as np, pycnn
 from pycnn import layers
-layer = layers.Conv2D(4, 3, name="mine")
-for n in (4, 16):
-    layer(np.zeros((n, 8, 8, 3), "float32")).numpy()
-layer(np.zeros((16, 8, 8, 3), "float32")).numpy()
+layer = layers.BatchNormalization(name="mine")
+for n in (4, 16, 16):
+    layer(np.ones((n, 6, 5, 3), "float32"), training=True).numpy()
 """
 
 
@@ -290,20 +357,23 @@ def run_verbose(setting: str, program: str = PROGRAM) -> subprocess.CompletedPro
 def test_verbose_tells_each_op_once() -> None:
     done = run_verbose("1")
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stderr.splitlines() if "conv2d-" in line]
+    lines = [line for line in done.stderr.splitlines() if " batch_norm-" in line]
     assert len(lines) == 2 and done.stdout == ""
     small, large = lines
-    assert "conv2d-4x3x8x8-4x3x3x3-4" in small and "forward of mine" in small
-    assert "n16: batch of 4 is below 8" in small and "float32" in small
-    assert "conv2d-16x3x8x8-4x3x3x3-4" in large and "| n16,plain,plain->n16 |" in large
-    assert "refused: winograd: " in large
+    assert ": batch_norm-4x3x6x5-3-3" in small and "| forward of mine |" in small
+    assert "| float32 | plain,plain,plain->plain,plain,plain |" in small
+    assert "refused: n16: batch of 4 is below 8" in small
+    assert ": batch_norm-16x3x6x5-3-3" in large and "| n16,plain,plain->n16,plain,plain |" in large
+    assert "| n16" in large and "refused" not in large
 
 
 def test_verbose_two_tells_times_of_each_run() -> None:
     done = run_verbose("2")
     assert done.returncode == 0, done.stderr
     runs = [
-        line for line in done.stderr.splitlines() if "run of plan" in line and "conv2d-" in line
+        line
+        for line in done.stderr.splitlines()
+        if "run of plan" in line and " batch_norm-" in line
     ]
     assert len(runs) == 3 and all(line.endswith(" ms") for line in runs)
 

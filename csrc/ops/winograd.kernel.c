@@ -108,13 +108,18 @@ clip(int64_t value, int64_t low, int64_t high)
 
 /* half = B' d for one column of pixels, of which rows i0 .. i1-1 exist. */
 ALWAYS_INLINE void
-transform_pixels(const real *from, int64_t row, int64_t i0, int64_t i1, real half[6][PCNN_BLOCK])
+transform_pixels(const real *from, int64_t row, int64_t plane, int64_t i0, int64_t i1,
+                 real half[6][PCNN_BLOCK])
 {
     for (int v = 0; v < PCNN_BLOCK; v += LANES) {
         vec d[6], r[6];
         UNROLL
-        for (int i = 0; i < 6; i++)
-            d[i] = i >= i0 && i < i1 ? vload(from + i * row + v) : (vec){0};
+        for (int i = 0; i < 6; i++) {
+            const bool exists = i >= i0 && i < i1;
+            d[i] = exists ? vload(from + i * row + v) : (vec){0};
+            if (exists && v == 0)
+                winograd_prefetch(from + i * row, plane);
+        }
         winograd_input(d, r);
         UNROLL
         for (int i = 0; i < 6; i++)
@@ -141,13 +146,12 @@ transform_inputs(const int T, const pcnn_conv2d_geometry *g, const real *x, real
         memset(half, 0, (size_t)j0 * sizeof half[0]);
         memset(half + j1, 0, (size_t)(width - j1) * sizeof half[0]);
         for (int64_t c = 0; c < g->C; c++, from += plane) {
-            winograd_prefetch(from + plane + i0 * row + j0 * PCNN_BLOCK, row, i1 - i0, j1 - j0);
             if (i1 - i0 == 6)
                 for (int64_t j = j0; j < j1; j++)
-                    transform_pixels(from + j * PCNN_BLOCK, row, 0, 6, half[j]);
+                    transform_pixels(from + j * PCNN_BLOCK, row, plane, 0, 6, half[j]);
             else
                 for (int64_t j = j0; j < j1; j++)
-                    transform_pixels(from + j * PCNN_BLOCK, row, i0, i1, half[j]);
+                    transform_pixels(from + j * PCNN_BLOCK, row, plane, i0, i1, half[j]);
             real *tile = V + (column - begin) * V_column + c * PCNN_BLOCK;
             for (int64_t t = 0; t < strip; t++, tile += V_column) {
                 real *to = tile;
@@ -304,8 +308,8 @@ finished(vec value, int v, const ending *end)
 
 /* y = activation(A' M A + b): the rows x columns outputs of a tile that exist. */
 ALWAYS_INLINE void
-transform_output(const int T, const real *M, int64_t step, real *y, int64_t y_row, int64_t y_column,
-                 int64_t rows, int64_t columns, const ending *end)
+transform_output(const int T, const real *M, int64_t step, real *y, int64_t y_channel,
+                 int64_t y_row, int64_t y_column, int64_t rows, int64_t columns, const ending *end)
 {
     _Alignas(64) real half[6][4][PCNN_BLOCK];
     NO_UNROLL
@@ -330,8 +334,11 @@ transform_output(const int T, const real *M, int64_t step, real *y, int64_t y_ro
             winograd_output(T, m, r);
             UNROLL
             for (int j = 0; j < T; j++)
-                if (j < columns)
+                if (j < columns) {
                     vstore(y + j * y_column + v, finished(r[j], v, end));
+                    if (v == 0)
+                        winograd_prefetch(y + j * y_column, y_channel);
+                }
         }
 }
 
@@ -340,6 +347,7 @@ transform_outputs(const int T, const pcnn_conv2d_geometry *g, const real *M, int
                   const real *bias, real *y, int64_t N, int64_t begin, int64_t end, int64_t oc0,
                   int64_t oc1)
 {
+    const int64_t y_channel = g->y_channel * PCNN_BLOCK;
     const int64_t y_row = g->y_row * PCNN_BLOCK, y_column = g->y_column * PCNN_BLOCK;
     const int64_t M_column = (oc1 - oc0) * PCNN_BLOCK;
     for (int64_t column = begin, strip; column < end; column += strip) {
@@ -350,18 +358,15 @@ transform_outputs(const int T, const pcnn_conv2d_geometry *g, const real *M, int
             .activation = g->activation, .bias = bias != NULL, .partial = images < PCNN_BLOCK};
         for (int v = 0; v < VECS; v++)
             how.lanes[v] = vlanes_below(v * LANES, images);
-        real *to = y + (at.block * g->OC + oc0) * g->y_channel * PCNN_BLOCK + at.oh * y_row +
-                   at.ow * y_column;
+        real *to = y + (at.block * g->OC + oc0) * y_channel + at.oh * y_row + at.ow * y_column;
         const real *from = M + (column - begin) * M_column;
         for (int64_t oc = oc0; oc < oc1; oc++) {
             how.offset = vset(bias ? bias[oc] : 0);
-            winograd_prefetch(to + g->y_channel * PCNN_BLOCK, y_row, rows,
-                              clip(g->OW - at.ow, 0, strip * T));
             for (int64_t t = 0; t < strip; t++)
-                transform_output(T, from + t * M_column, step, to + t * T * y_column, y_row,
-                                 y_column, rows, clip(g->OW - at.ow - t * T, 0, T), &how);
+                transform_output(T, from + t * M_column, step, to + t * T * y_column, y_channel,
+                                 y_row, y_column, rows, clip(g->OW - at.ow - t * T, 0, T), &how);
             from += PCNN_BLOCK;
-            to += g->y_channel * PCNN_BLOCK;
+            to += y_channel;
         }
     }
 }

@@ -72,6 +72,8 @@ transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++) {
             const real *at = from + i * row + j * PCNN_BLOCK;
+            for (int64_t o = 0; o < size; o++) /* the next tile's pixels */
+                winograd_prefetch(at + o * plane, T * PCNN_BLOCK);
             if (size == LANES) {
                 turn(at, plane, &pixel[i][j][0][0]);
                 continue;
@@ -158,6 +160,7 @@ product(const int CB, const int PB, bool first, int64_t columns, const real *v, 
         UNROLL
         for (int p = 0; p < PB; p++)
             acc[c][p] = first ? (vec){0} : vload(sums + c * sums_c + p * LANES);
+        __builtin_prefetch(sums + (CB + c) * sums_c); /* of the next tile */
     }
     for (; columns > 0; columns--, v += v_column)
         for (int64_t image = 0; image < PCNN_BLOCK; image++, d += LANES) {
@@ -246,8 +249,11 @@ transform_sums(const int K, const pcnn_conv2d_geometry *g, const real *sums, int
             for (int i = 0; i < 6; i++) {
                 const real *at = from + (6 * i + j) * sums_step;
                 vec sum = vload(at);
-                for (int64_t range = 1; range < ranges; range++)
-                    sum += vload(at + range * PCNN_WINOGRAD_ELEMENTS * sums_step);
+                for (int64_t range = 1; range < ranges; range++) {
+                    at += PCNN_WINOGRAD_ELEMENTS * sums_step;
+                    sum += vload(at);
+                    winograd_prefetch(at, 2 * PCNN_BLOCK);
+                }
                 column[i] = sum;
             }
             winograd_weights_adjoint(K, column, r);

@@ -25,8 +25,8 @@ maximum(int64_t a, int64_t b)
 
 /* D = A dy A' for one tile, of which rows x columns pixels exist. */
 ALWAYS_INLINE void
-transform_tile(const int T, const real *dy, int64_t row, int64_t rows, int64_t columns, real *D,
-               int64_t step)
+transform_tile(const int T, const real *dy, int64_t row, int64_t plane, int64_t rows,
+               int64_t columns, real *D, int64_t step)
 {
     _Alignas(64) real half[4][6][PCNN_BLOCK];
     NO_UNROLL
@@ -34,9 +34,13 @@ transform_tile(const int T, const real *dy, int64_t row, int64_t rows, int64_t c
         for (int v = 0; v < PCNN_BLOCK; v += LANES) {
             vec d[4], r[6];
             UNROLL
-            for (int i = 0; i < T; i++)
-                d[i] =
-                    i < rows && j < columns ? vload(dy + i * row + j * PCNN_BLOCK + v) : (vec){0};
+            for (int i = 0; i < T; i++) {
+                const real *pixel = dy + i * row + j * PCNN_BLOCK;
+                const bool exists = i < rows && j < columns;
+                d[i] = exists ? vload(pixel + v) : (vec){0};
+                if (exists && v == 0)
+                    winograd_prefetch(pixel, plane);
+            }
             winograd_output_adjoint(T, d, r);
             UNROLL
             for (int i = 0; i < 6; i++)
@@ -68,14 +72,13 @@ transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D
         const real *from = dy + at.block * g->OC * plane + at.oh * row + at.ow * PCNN_BLOCK;
         real *to = D + (column - begin) * D_column;
         for (int64_t oc = 0; oc < g->OC; oc++, from += plane, to += PCNN_BLOCK) {
-            winograd_prefetch(from + plane, row, rows, minimum(g->OW - at.ow, strip * T));
             for (int64_t t = 0; t < strip; t++) {
                 const int64_t columns = minimum(g->OW - at.ow - t * T, T);
                 const real *tile = from + t * T * PCNN_BLOCK;
                 if (rows == T && columns == T)
-                    transform_tile(T, tile, row, T, T, to + t * D_column, step);
+                    transform_tile(T, tile, row, plane, T, T, to + t * D_column, step);
                 else
-                    transform_tile(T, tile, row, rows, columns, to + t * D_column, step);
+                    transform_tile(T, tile, row, plane, rows, columns, to + t * D_column, step);
             }
         }
     }
@@ -115,7 +118,6 @@ add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t ste
         real *to = dx + (at.block * g->C + c0) * plane + h * row + w * PCNN_BLOCK;
         const real *from = R + (column - begin) * R_column;
         for (int64_t c = c0; c < c1; c++, from += PCNN_BLOCK, to += plane) {
-            winograd_prefetch(to + plane + i0 * row + j0 * PCNN_BLOCK, row, i1 - i0, j1 - j0);
             for (int64_t t = 0; t < strip; t++) {
                 const real *tile = from + t * R_column;
                 NO_UNROLL
@@ -151,6 +153,8 @@ add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t ste
                             if (partial)
                                 value = vselect(lanes[v / LANES], value, (vec){0});
                             vstore(sum, value);
+                            if (v == 0)
+                                winograd_prefetch(sum, plane);
                         }
                 }
             }

@@ -147,14 +147,12 @@ winograd_input_adjoint(const vec r[6], vec d[6])
     d[5] = r[5];
 }
 
-/* Asks for rows x columns blocks of a map, `row` reals from row to row: maps of the next channel are
- * far from those of this one, and too short to be foreseen by the processor. */
+/* Asks for what is `ahead` of the place in hand, as a rule the same place of the next channel's map:
+ * maps are far apart, and what is read of one is too short to be foreseen by the processor. */
 ALWAYS_INLINE void
-winograd_prefetch(const real *map, int64_t row, int64_t rows, int64_t columns)
+winograd_prefetch(const real *map, int64_t ahead)
 {
-    for (int64_t i = 0; i < rows; i++, map += row)
-        for (int64_t j = 0; j < columns; j++)
-            __builtin_prefetch(map + j * PCNN_BLOCK);
+    __builtin_prefetch(map + ahead);
 }
 
 #endif

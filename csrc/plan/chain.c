@@ -276,6 +276,7 @@ append(writing *w, const pcnn_pnode *node, int32_t phase)
     moved->origin = node->origin;
     moved->work_bytes = node->work_bytes;
     moved->phase = (int8_t)phase;
+    memcpy(moved->refused, node->refused, sizeof moved->refused);
     return PCNN_OK;
 }
 

@@ -244,7 +244,12 @@ pcnn_pass_flatten(pcnn_program *program)
         pcnn_forced_impl(&pcnn_op_matmul))
         return PCNN_OK;
     state s = {.program = program};
-    s.seen = calloc((size_t)program->n_nodes + 1, sizeof *s.seen);
+    int32_t layers = 0;
+    for (int32_t n = 0; n < program->n_nodes; n++)
+        layers += program->nodes[n].op == &pcnn_op_dense;
+    if (layers == 0)
+        return PCNN_OK;
+    s.seen = calloc((size_t)layers, sizeof *s.seen);
     if (s.seen == NULL)
         return pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
     pcnn_status status = PCNN_OK;

@@ -167,6 +167,7 @@ typedef struct {
     pcnn_type *out_types;
     pcnn_type *placeholder_types;
     bool *written;           /* externals that effects overwrite */
+    int64_t runs;            /* completed */
 } plan_object;
 
 static void
@@ -273,9 +274,23 @@ let_go(PyObject *capsule)
     pcnn_storage_unref(PyCapsule_GetPointer(capsule, NULL));
 }
 
-/* One array of a run: zero-copy where it is row-major, aligned and of the right dtype. */
+/* Whether `stacked` is `type` with `count` in front. */
+static bool
+is_stack_of(const pcnn_type *type, int64_t count, const pcnn_type *stacked)
+{
+    pcnn_type row = {.dtype = stacked->dtype, .ndim = stacked->ndim - 1};
+    if (stacked->ndim < 1 || stacked->shape[0] != count)
+        return false;
+    for (int i = 0; i < row.ndim; i++)
+        row.shape[i] = stacked->shape[i + 1];
+    return pcnn_type_equal(&row, type);
+}
+
+/* One array of a run, or of `count` runs (-1: not several) that may each have a row of it, `step`
+ * bytes apart: zero-copy where it is row-major, aligned and of the right dtype. */
 static PyObject *
-plan_argument(const plan_object *self, Py_ssize_t p, PyObject *object, void **data)
+plan_argument(const plan_object *self, Py_ssize_t p, PyObject *object, int64_t count, void **data,
+              int64_t *step)
 {
     const pcnn_type *type = &self->placeholder_types[p];
     PyObject *held = NULL;
@@ -300,7 +315,10 @@ plan_argument(const plan_object *self, Py_ssize_t p, PyObject *object, void **da
         *data = PyArray_DATA(array);
         held = (PyObject *)array;
     }
-    if (!pcnn_type_equal(&got, type)) {
+    *step = 0;
+    if (count >= 0 && is_stack_of(type, count, &got))
+        *step = pcnn_layout_bytes(type, PCNN_PLAIN);
+    else if (!pcnn_type_equal(&got, type)) {
         char want_text[PCNN_SHAPE_TEXT], got_text[PCNN_SHAPE_TEXT];
         PyErr_Format(pcnn_py.shape_error,
                      "run: array %zd must be %s of shape %s, got %s of shape %s", p,
@@ -327,10 +345,10 @@ settle_memory(const plan_object *self)
     return 0;
 }
 
+/* Runs the plan once, or `count` times with outputs stacked. */
 static PyObject *
-plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
+run_times(plan_object *self, PyObject *const *args, Py_ssize_t n_args, int64_t count)
 {
-    plan_object *self = (plan_object *)object;
     if (n_args != self->n_placeholders) {
         PyErr_Format(PyExc_TypeError, "run: expected %d arrays, got %zd", (int)self->n_placeholders,
                      n_args);
@@ -339,6 +357,7 @@ plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
     int32_t n_addresses = self->n_externals + self->n_outputs;
     PyObject *small_held[32] = {NULL}, **held = small_held;
     void *small_data[32], **data = small_data;
+    int64_t small_step[32], *step = small_step;
     void *small_address[256], **address = small_address;
     pcnn_storage *small_memory[32] = {NULL}, **memory = small_memory;
     PyObject *result = NULL;
@@ -346,15 +365,16 @@ plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
     if (heap) {
         held = PyMem_Calloc((size_t)n_args + 1, sizeof *held);
         data = PyMem_Calloc((size_t)n_args + 1, sizeof *data);
+        step = PyMem_Calloc((size_t)n_args + 1, sizeof *step);
         address = PyMem_Calloc((size_t)n_addresses + 1, sizeof *address);
         memory = PyMem_Calloc((size_t)self->n_outputs + 1, sizeof *memory);
-        if (!held || !data || !address || !memory) {
+        if (!held || !data || !step || !address || !memory) {
             PyErr_NoMemory();
             goto done;
         }
     }
     for (Py_ssize_t p = 0; p < n_args; p++)
-        if ((held[p] = plan_argument(self, p, args[p], &data[p])) == NULL)
+        if ((held[p] = plan_argument(self, p, args[p], count, &data[p], &step[p])) == NULL)
             goto done;
     if (settle_memory(self) < 0)
         goto done;
@@ -362,8 +382,10 @@ plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
         const pcnn_value *value = self->externals[e];
         address[e] = value->placeholder >= 0 ? data[value->placeholder] : value->storage->data;
     }
+    const int64_t times = count < 0 ? 1 : count;
     for (int32_t k = 0; k < self->n_outputs; k++) {
-        memory[k] = pcnn_storage_new(pcnn_layout_bytes(&self->out_types[k], PCNN_PLAIN));
+        const int64_t bytes = pcnn_layout_bytes(&self->out_types[k], PCNN_PLAIN);
+        memory[k] = bytes <= INT64_MAX / (times + 1) ? pcnn_storage_new(times * bytes) : NULL;
         if (memory[k] == NULL) {
             PyErr_NoMemory();
             goto done;
@@ -378,7 +400,16 @@ plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
     }
     PyThreadState *state = PyEval_SaveThread();
     pcnn_run_lock();
-    status = pcnn_plan_run(self->plan, address, address + self->n_externals, &failed);
+    for (int64_t run = 0; run < times && status == PCNN_OK; run++) {
+        status = pcnn_plan_run(self->plan, address, address + self->n_externals, &failed);
+        self->runs += status == PCNN_OK;
+        for (int32_t e = 0; e < self->n_externals; e++)
+            if (self->externals[e]->placeholder >= 0)
+                address[e] = (char *)address[e] + step[self->externals[e]->placeholder];
+        for (int32_t k = 0; k < self->n_outputs; k++)
+            address[self->n_externals + k] = (char *)address[self->n_externals + k] +
+                                             pcnn_layout_bytes(&self->out_types[k], PCNN_PLAIN);
+    }
     pcnn_run_unlock();
     PyEval_RestoreThread(state);
     /* Also where it failed: some effects may have happened before. */
@@ -392,7 +423,14 @@ plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
     pcnn_py_tell_plan(self->plan, false);
     result = PyTuple_New(self->n_outputs);
     for (int32_t k = 0; k < self->n_outputs && result; k++) {
-        pcnn_value *value = pcnn_value_from_storage(&self->out_types[k], memory[k]);
+        pcnn_type type = self->out_types[k];
+        if (count >= 0) {
+            type.shape[0] = count;
+            for (int i = 0; i < type.ndim; i++)
+                type.shape[i + 1] = self->out_types[k].shape[i];
+            type.ndim++;
+        }
+        pcnn_value *value = pcnn_value_from_storage(&type, memory[k]);
         memory[k] = NULL;
         PyObject *tensor = value ? pcnn_py_tensor_wrap(value) : PyErr_NoMemory();
         if (tensor == NULL)
@@ -408,10 +446,36 @@ done:
     if (heap) {
         PyMem_Free(held);
         PyMem_Free(data);
+        PyMem_Free(step);
         PyMem_Free(address);
         PyMem_Free(memory);
     }
     return result;
+}
+
+static PyObject *
+plan_run(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
+{
+    return run_times((plan_object *)object, args, n_args, -1);
+}
+
+static PyObject *
+plan_run_many(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
+{
+    plan_object *self = (plan_object *)object;
+    const Py_ssize_t count = n_args > 0 ? PyNumber_AsSsize_t(args[0], PyExc_OverflowError) : -1;
+    if (count < 1) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "run_many: expected a count above 0, then arrays");
+        return NULL;
+    }
+    for (int32_t k = 0; k < self->n_outputs; k++)
+        if (self->out_types[k].ndim == PCNN_MAX_NDIM) {
+            PyErr_Format(pcnn_py.shape_error, "run_many: output %d has no room for another axis",
+                         (int)k);
+            return NULL;
+        }
+    return run_times(self, args + 1, n_args - 1, count);
 }
 
 static const char *
@@ -487,6 +551,13 @@ plan_arena(PyObject *object, void *closure)
     return PyLong_FromLongLong(((plan_object *)object)->plan->arena_bytes);
 }
 
+static PyObject *
+plan_runs(PyObject *object, void *closure)
+{
+    (void)closure;
+    return PyLong_FromLongLong(((plan_object *)object)->runs);
+}
+
 static PyMethodDef capture_methods[] = {
     {"__enter__", capture_enter, METH_NOARGS, NULL},
     {"__exit__", capture_exit, METH_VARARGS, NULL},
@@ -517,11 +588,16 @@ static PyMethodDef plan_methods[] = {
     {"run", (PyCFunction)(void (*)(void))plan_run, METH_FASTCALL,
      "run(*arrays): one array or Tensor a placeholder, in order of creation; returns a tuple of "
      "Tensors.\n\nRaises ShapeError where a shape or dtype differs."},
+    {"run_many", (PyCFunction)(void (*)(void))plan_run_many, METH_FASTCALL,
+     "run_many(count, *arrays): run `count` times, one after the other, in one call. An array with "
+     "one more axis of that length in front brings a row for each run. Returns the outputs of all "
+     "runs, stacked."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef plan_getset[] = {
     {"steps", plan_steps, NULL, "one dict a step: op, impl, operands, time while profiling", NULL},
+    {"runs", plan_runs, NULL, "how many runs were completed", NULL},
     {"arena_bytes", plan_arena, NULL, "memory that a run needs for intermediate values", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

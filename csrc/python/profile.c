@@ -105,7 +105,7 @@ refusals_of(const pcnn_plan *plan, const pcnn_pnode *node)
 {
     PyObject *list = PyList_New(0);
     for (int k = 0; list && k < PCNN_MAX_REFUSED && node->op->impls[k].name; k++) {
-        const char *reason = node->refused[k];
+        const char *reason = plan->program.reasons[node->refused[k]];
         if (reason == NULL)
             continue;
         PyObject *text = NULL;
@@ -161,6 +161,16 @@ describe_plan(const pcnn_plan *plan)
 
 /* ---- sessions ---- */
 
+static double
+seconds(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static double began; /* guarded by the run lock */
+
 static PyObject *
 profile_begin(PyObject *module, PyObject *unused)
 {
@@ -170,8 +180,10 @@ profile_begin(PyObject *module, PyObject *unused)
     Py_BEGIN_ALLOW_THREADS
     pcnn_run_lock();
     running = pcnn_profile_running();
-    if (!running)
+    if (!running) {
         pcnn_profile_begin();
+        began = seconds();
+    }
     pcnn_run_unlock();
     Py_END_ALLOW_THREADS
     if (running) {
@@ -187,9 +199,11 @@ profile_end(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
+    double elapsed;
     Py_BEGIN_ALLOW_THREADS
     pcnn_run_lock();
     pcnn_profile_end();
+    elapsed = seconds() - began;
     pcnn_run_unlock();
     Py_END_ALLOW_THREADS
     /* No run adds to a time any more. */
@@ -202,7 +216,7 @@ profile_end(PyObject *module, PyObject *unused)
         Py_XDECREF(item);
     }
     pcnn_profile_clear();
-    return list;
+    return list ? Py_BuildValue("(Nd)", list, elapsed) : NULL;
 }
 
 /* ---- the hook ---- */
@@ -257,14 +271,6 @@ peak_task(void *context, int64_t begin, int64_t end, int worker)
     (void)worker;
     for (int64_t item = begin; item < end; item++)
         (void)kernels->fma_peak(PEAK_ROUNDS);
-}
-
-static double
-seconds(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 /* All of a run's threads at once, by the clock on the wall: cores that share units or slow each

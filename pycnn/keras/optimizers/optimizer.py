@@ -309,6 +309,11 @@ class Optimizer:
         count = self._iterations._array
         count[()] = count.item() + 1  # `+=` on an array without axes takes ten times as long
 
+    def take_back(self, steps: int) -> None:
+        """Uncount steps that were counted but not made."""
+        count = self._iterations._array
+        count[()] = count.item() - steps
+
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
         """Take one step with the given gradients.
 

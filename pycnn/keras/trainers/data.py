@@ -123,27 +123,33 @@ class ArrayData(Data):
     def _slice(self, structure: Any) -> Any:
         return map_structure(lambda a: None if a is None else a[: self.batch_size], structure)
 
-    def _next_order(self) -> None:
-        """Draw the order of the next pass: a function of the seed and of the pass's number."""
+    def next_order(self) -> np.ndarray:
+        """Draw the order of the next pass: a function of the seed and of the pass's number.
+
+        Returns
+        -------
+        array
+            int64 indices of all samples.
+        """
         self._position = 0
         if not self._shuffle:
-            return
+            return self._order
         if self._key is None:
             self._key = self._seed() if self._seed is not None else 0
         bits = np.random.Philox(key=np.array([self._key, self._passes], np.uint64))
         self._order = np.random.Generator(bits).permutation(self.size)
         self._passes += 1
+        return self._order
 
     def epoch(self) -> Iterator[np.ndarray]:
         """Yield int64 indices, [batch]; views of one array."""
         if not self.cycles:
-            self._next_order()
-            order, size = self._order, self.batch_size
+            order, size = self.next_order(), self.batch_size
             for low in range(0, self.size, size):
                 yield order[low : low + size]
             return
         if self._position == 0:
-            self._next_order()
+            self.next_order()
         for step in range(self.steps or 0):
             if self._position >= self.batches:
                 warnings.warn(_RAN_OUT.format(got=step, wanted=self.steps), stacklevel=4)

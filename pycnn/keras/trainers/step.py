@@ -96,6 +96,38 @@ class Step:
 
         return train
 
+    def bind_steps(self, leaves: Sequence[Any], optimizer: Any) -> Callable[..., np.ndarray]:
+        """Return ``run(indices) -> losses``: one step for each row of indices, in one call.
+
+        Fewer are made, and fewer losses returned, where the optimizer has no numbers for the next
+        step; the error is then raised by the next call. After an error the optimizer has counted
+        the steps that were completed.
+        """
+        plan, feed = self.plan, self.feed
+
+        def train(indices: np.ndarray) -> np.ndarray:
+            numbers = []
+            for _ in range(len(indices)):
+                try:
+                    numbers.append(optimizer.hyper())
+                except Exception:
+                    if not numbers:
+                        raise
+                    break
+                optimizer.advance()
+            count, before = len(numbers), plan.runs
+            draws = [feed.arrays() for _ in range(count)]
+            seeds = [np.array(rows) for rows in zip(*draws, strict=True)]
+            arrays = [*leaves, indices[:count], *seeds, np.array(numbers)]
+            try:
+                losses = plan.run_many(count, *arrays)
+            except BaseException:
+                optimizer.take_back(count - (plan.runs - before))
+                raise
+            return losses[0].numpy()  # type: ignore[no-any-return]
+
+        return train
+
     def bind(self, leaves: Sequence[Any]) -> Callable[..., tuple[Tensor, ...]]:
         """Return ``run(*index) -> outputs`` for the given arrays."""
         run, seeds = self.plan.run, self.feed.arrays
