@@ -1,7 +1,7 @@
-"""Each framework builds a network and gives two functions: a training step and a prediction.
+"""Each framework builds a network and gives what is timed: a training step, a prediction, a fit.
 
-All are fed from memory, with one fixed batch of random pictures: what is timed is the step.  Only
-the framework asked for is imported.
+Steps and predictions are fed from memory, with one fixed batch of random pictures.  Only the
+framework asked for is imported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from networks import Network, same_padding
 
-__all__ = ["ENVIRONMENT", "FRAMEWORKS", "Subject", "build", "module_of", "thread_environment"]
+__all__ = ["ENVIRONMENT", "FRAMEWORKS", "Subject", "build", "environment_of", "module_of"]
 
 # Environment that must stand before a framework is imported, on top of the number of threads.
 _KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_MMAP_THRESHOLD_": "4294967296"}
@@ -28,14 +28,31 @@ ENVIRONMENT: dict[str, dict[str, str]] = {
 }
 FRAMEWORKS = tuple(ENVIRONMENT)
 
+# What holds every framework to one instruction set.
+_ISA = {
+    "avx2": {
+        "PYCNN_ISA": "avx2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    }
+}
+
 
 @dataclass(frozen=True)
 class Subject:
-    """What is timed: a step of training, which returns the loss, and a prediction."""
+    """What is timed: a step of training, which returns the loss, and a prediction.
+
+    ``fit(x, y, validation, epochs)`` is the framework's own loop with its progress bar, where it
+    has one; ``parameters`` the count of all numbers in its layers.
+    """
 
     version: str
+    parameters: int
     step: Callable[[], float]
     predict: Callable[[], Any]
+    fit: Callable[..., Any] | None = None
 
 
 def module_of(framework: str) -> str:
@@ -57,14 +74,14 @@ def build(framework: str, network: Network, threads: int) -> Subject:
     if framework == "keras-tensorflow":
         return _build_tensorflow(network, threads)
     if framework == "keras-jax":
-        return _build_jax(network)
+        return _build_jax(network, threads)
     return _build_torch(network, threads, compiled=framework == "torch-compiled")
 
 
 # The vocabulary of Keras, ours and the original
 
 
-def _keras_model(keras: Any, network: Network) -> Any:
+def keras_model(keras: Any, network: Network) -> Any:
     layers, regularizers = keras.layers, keras.regularizers
     model = keras.Sequential([keras.Input(network.shape)])
     for kind, settings in network.layers:
@@ -97,13 +114,30 @@ def _build_pycnn(network: Network, threads: int) -> Subject:
     import pycnn.keras
 
     pycnn.set_num_threads(threads)
-    model = _keras_model(pycnn.keras, network)
+    model = keras_model(pycnn.keras, network)
     x, y = batch_of(network)
     return Subject(
         pycnn.__version__,
+        int(model.count_params()),
         lambda: float(model.train_on_batch(x, y)[0]),
         lambda: model.predict_on_batch(x),
+        _fit_of(model, network),
     )
+
+
+def _fit_of(model: Any, network: Network) -> Callable[..., Any]:
+    def fit(x: Any, y: Any, validation: Any, epochs: int) -> Any:
+        return model.fit(
+            x,
+            y,
+            batch_size=network.batch,
+            epochs=epochs,
+            validation_data=validation,
+            shuffle=validation is not None,  # lab 1 does not
+            verbose=1,
+        )
+
+    return fit
 
 
 def _build_tensorflow(network: Network, threads: int) -> Subject:
@@ -113,31 +147,41 @@ def _build_tensorflow(network: Network, threads: int) -> Subject:
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     import keras
 
-    model = _keras_model(keras, network)
+    model = keras_model(keras, network)
     x, y = batch_of(network)
     # The step function itself, from tensors that are there: less than fit or train_on_batch take.
     data = iter(tf.data.Dataset.from_tensors((tf.constant(x), tf.constant(y))).repeat())
-    model.make_train_function()
     pictures = tf.constant(x)
     forward = tf.function(lambda pictures: model(pictures, training=False))
+
+    def step() -> float:
+        model.make_train_function()
+        return float(model.train_function(data)["loss"])
+
     return Subject(
         f"Keras {keras.__version__}, TensorFlow {tf.__version__}",
-        lambda: float(model.train_function(data)["loss"]),
+        int(model.count_params()),
+        step,
         lambda: forward(pictures).numpy(),
+        _fit_of(model, network),
     )
 
 
-def _build_jax(network: Network) -> Subject:
+def _build_jax(network: Network, threads: int) -> Subject:
     # The number of threads is settled by the process's affinity: JAX has no switch for it.
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     import jax
     import keras
 
-    model = _keras_model(keras, network)
+    model = keras_model(keras, network)
     x, y = batch_of(network)
     return Subject(
         f"Keras {keras.__version__}, JAX {jax.__version__}",
+        int(model.count_params()),
         lambda: float(model.train_on_batch(x, y)[0]),
-        lambda: model.predict_on_batch(x),
+        lambda: np.asarray(model.predict_on_batch(x)),
+        _fit_of(model, network),
     )
 
 
@@ -165,7 +209,12 @@ def _build_torch(network: Network, threads: int, compiled: bool) -> Subject:
             loss = loss + strength * (weight * weight).sum()
         return loss
 
+    if compiled and os.environ.get("ATEN_CPU_CAPABILITY") == "avx2":
+        import torch._inductor.config as inductor
+
+        inductor.cpp.simdlen = 256
     forward = torch.compile(loss_of) if compiled else loss_of
+    evaluate = torch.compile(model) if compiled else model
 
     def step() -> float:
         optimizer.zero_grad()
@@ -176,12 +225,15 @@ def _build_torch(network: Network, threads: int, compiled: bool) -> Subject:
 
     def predict() -> Any:
         model.eval()
-        with torch.no_grad():
-            result = torch.softmax(model(pictures), 1).numpy()
+        with torch.inference_mode():
+            result = torch.softmax(evaluate(pictures), 1).numpy()
         model.train()
         return result
 
-    return Subject(f"PyTorch {torch.__version__}", step, predict)
+    count = sum(p.numel() for p in model.parameters())
+    # Each batch norm also counts its batches.
+    count += sum(b.numel() for n, b in model.named_buffers() if not n.endswith("_tracked"))
+    return Subject(f"PyTorch {torch.__version__}", count, step, predict)
 
 
 def _torch_layers(torch: Any, network: Network) -> list[Any]:
@@ -229,7 +281,8 @@ def _torch_penalties(model: Any, network: Network) -> list[tuple[float, Any]]:
     return [pair for pair in zip(strengths, weights, strict=True) if pair[0]]
 
 
-def thread_environment(threads: int) -> dict[str, str]:
-    """What every framework reads about threads."""
+def environment_of(framework: str, threads: int, isa: str | None = None) -> dict[str, str]:
+    """The environment of a framework's process: threads, instruction set, its own settings."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYCNN_NUM_THREADS")
-    return {**os.environ, **dict.fromkeys(names, str(threads))}
+    held = _ISA[isa] if isa is not None else {}
+    return {**os.environ, **dict.fromkeys(names, str(threads)), **held, **ENVIRONMENT[framework]}

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["NETWORKS", "Network", "same_padding"]
+__all__ = ["NETWORKS", "Network", "prediction_goal", "same_padding", "training_goal"]
 
 Layer = tuple[str, dict[str, Any]]
 
@@ -50,6 +50,20 @@ class Network:
                 shape = (settings["units"],)
             shapes.append(shape)
         return shapes
+
+    def parameters(self) -> int:
+        """Numbers that the layers hold, moving statistics included."""
+        total = 0
+        before: tuple[int, ...] = self.shape
+        for (kind, settings), after in zip(self.layers, self.sizes(), strict=True):
+            if kind == "conv":
+                total += (settings["kernel"] ** 2 * before[2] + 1) * after[2]
+            elif kind == "dense":
+                total += (before[0] + 1) * after[0]
+            elif kind == "batch_norm":
+                total += 4 * after[-1]
+            before = after
+        return total
 
     def flops(self, training: bool = True) -> float:
         """Operations of one step over a batch, or of one prediction."""
@@ -184,3 +198,30 @@ NETWORKS: dict[str, Network] = {
     "lab5": Network("lab 5, baseline", _GREY, lab5(6, 16), 128, _ADAM),
     "lab5-filters": Network("lab 5, 32+64 filters", _GREY, lab5(32, 64), 128, _ADAM),
 }
+
+# What is aimed at, as times the fastest other framework as it is installed.
+_TRAINING = {
+    "lab1": 5.0,
+    "lab1-one-block": 5.0,
+    "lab2": 3.0,
+    "lab3": 3.0,
+    "lab3-model-2": 3.0,
+    "lab3-model-3": 2.5,
+    "lab3-light": 3.0,
+    "lab4": 4.0,
+    "lab4-cifar": 3.0,
+    "lab5": 4.0,
+    "lab5-filters": 2.5,
+}
+
+
+def training_goal(name: str, isa: str | None = None) -> float:
+    """The ratio aimed at for a training step; with an instruction set forced on all sides, 1.5."""
+    return 1.5 if isa is not None else _TRAINING[name]
+
+
+def prediction_goal(name: str, batch: int) -> float:
+    """The ratio aimed at for a prediction of so many pictures."""
+    if batch < 8:
+        return 1.0
+    return 1.5 if name == "lab4-cifar" else 3.0

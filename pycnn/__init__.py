@@ -120,6 +120,10 @@ from pycnn.keras import (  # noqa: E402
     utils,
     version,
 )
+from pycnn.profiling import profile, start_verbose  # noqa: E402
+
+start_verbose(os.environ.get("PYCNN_VERBOSE"))
+del start_verbose
 
 __all__ = [
     "Initializer",
@@ -158,6 +162,7 @@ __all__ = [
     "ops",
     "optimizers",
     "plan_cache_info",
+    "profile",
     "random",
     "regularizers",
     "saving",

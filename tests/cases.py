@@ -82,6 +82,8 @@ _CONVOLUTIONS: list[tuple[tuple[int, int, int], tuple[int, int, int], dict[str, 
     ((7, 5, 5), (13, 3, 3), {"padding": (1, 1, 1, 1)}),
     ((2, 4, 4), (3, 4, 4), {}),
     ((1, 3, 3), (2, 3, 3), {"padding": (2, 2, 2, 2)}),
+    ((1, 6, 70), (7, 3, 5), {"padding": (1, 1, 2, 2)}),
+    ((2, 5, 75), (3, 2, 7), {"padding": (0, 1, 3, 0), "stride": (1, 2)}),
 ]
 for (c, h, w), (oc, kh, kw), attributes in _CONVOLUTIONS:
     for n in (1, 3, 8, 17):
@@ -261,6 +263,24 @@ for n, i, o in _PRODUCTS:
         add("matmul", (2, *a), (2, *b), exact=True, transpose_a=ta, transpose_b=tb)
 add("dense", (0, 4), (4, 3), (3,), exact=True)
 add("matmul", (2, 3, 4, 5), (2, 3, 5, 2), exact=True)
+for (c, h, w), o in (
+    ((1, 1, 1), 1),
+    ((3, 2, 2), 5),
+    ((5, 3, 1), 16),
+    ((2, 4, 3), 23),
+    ((7, 5, 5), 10),
+    ((31, 5, 5), 17),
+    ((64, 5, 5), 33),
+):
+    for n in (1, 8, 16, 21):
+        for flag in (False, True):
+            add("dense_maps", (n, c, h, w), (c * h * w, o), (o,), exact=True, channels_last=flag)
+    add("dense_maps", (37, c, h, w), (c * h * w, o), None, exact=True, channels_last=True)
+for n in range(1, 34):
+    add("dense_maps", (n, 3, 3, 2), (18, 7), (7,), exact=True, channels_last=n % 2 == 0)
+add("dense_maps", (0, 3, 3, 2), (18, 7), (7,), exact=True)
+add("dense_maps", (9, 2, 0, 2), (0, 7), (7,), exact=True)
+add("dense_maps", (9, 2, 1, 2), (4, 0), (0,), exact=True)
 
 # ---- movement ----
 

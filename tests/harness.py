@@ -142,6 +142,15 @@ def isa(name: str) -> Iterator[None]:
 
 
 @contextmanager
+def option(name: str, value: int) -> Iterator[None]:
+    before = core._set_option(name, value)
+    try:
+        yield
+    finally:
+        core._set_option(name, before)
+
+
+@contextmanager
 def threads(n: int) -> Iterator[None]:
     before = core.get_num_threads()
     core.set_num_threads(n)

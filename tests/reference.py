@@ -234,6 +234,12 @@ def dense(x: Array, w: Array, b: Array | None = None, *, transpose_w: bool = Fal
 
 
 @reference
+def dense_maps(x: Array, w: Array, b: Array | None = None, *, channels_last: bool = False) -> Array:
+    rows = x.transpose(0, 2, 3, 1) if channels_last else x
+    return dense(rows.reshape(len(x), w.shape[0]), w, b)
+
+
+@reference
 def matmul(a: Array, b: Array, *, transpose_a: bool = False, transpose_b: bool = False) -> Array:
     return np.matmul(
         a.swapaxes(-1, -2) if transpose_a else a, b.swapaxes(-1, -2) if transpose_b else b

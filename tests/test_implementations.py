@@ -14,7 +14,7 @@ import pytest
 
 import pycnn._core as core
 from cases import CASES, Case
-from harness import OPS, captured, close, draw, expected, forced, isa
+from harness import OPS, captured, close, draw, expected, forced, isa, option
 
 pytestmark = pytest.mark.sanitize
 
@@ -35,21 +35,37 @@ def test_implementations_agree(case: Case, name: str) -> None:
     arrays = draw(case, "float32", whole)
     wanted = expected(case, arrays)
     with isa(name):
-        plain = captured(case, arrays, whole)
-        for op in sorted({op for op, _ in plain.steps}):
-            for impl in implementations(op):
-                with forced(op, impl):
-                    result = captured(case, arrays, whole)
-                if (op, impl) not in result.steps:
-                    continue  # it refused; where it always does, the last test tells
-                RAN[op, impl, name] += 1
-                exact = whole and impl != "winograd"  # its fractions: see test_winograd.py
-                compare(case, result.outputs, wanted, exact, f"{name} {op} {impl}")
-                for got, want in zip(result.gradients, plain.gradients, strict=True):
-                    if exact:
-                        np.testing.assert_array_equal(got, want, f"{name} {op} {impl} gradient")
-                    else:
-                        close(got, want.astype(np.float64), "float32", f"{op} {impl} gradient")
+        done: set[str] = set()
+        for fuse in (1, 0):  # 0: ops that a pass replaces where it can
+            with option("fuse", fuse):
+                steps = captured(case, arrays, whole).steps
+                for op in sorted({op for op, _ in steps} - done):
+                    check_op(case, arrays, wanted, op, name)
+                done |= {op for op, _ in steps}
+
+
+def check_op(
+    case: Case,
+    arrays: list[np.ndarray | None],
+    wanted: tuple[np.ndarray, ...],
+    op: str,
+    name: str,
+) -> None:
+    whole = case.exact
+    plain = captured(case, arrays, whole)
+    for impl in implementations(op):
+        with forced(op, impl):
+            result = captured(case, arrays, whole)
+        if (op, impl) not in result.steps:
+            continue  # it refused; where it always does, the last test tells
+        RAN[op, impl, name] += 1
+        exact = whole and impl != "winograd"  # its fractions: see test_winograd.py
+        compare(case, result.outputs, wanted, exact, f"{name} {op} {impl}")
+        for got, want in zip(result.gradients, plain.gradients, strict=True):
+            if exact:
+                np.testing.assert_array_equal(got, want, f"{name} {op} {impl} gradient")
+            else:
+                close(got, want.astype(np.float64), "float32", f"{op} {impl} gradient")
 
 
 def compare(

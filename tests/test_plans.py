@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,11 @@ import pytest
 
 import programs
 import pycnn._core as core
+from harness import isa, option
 from loops import NETWORKS, gradients_plan, hyper, numbers, same_bits, seed, train_step, zeros_like
 from pycnn import ops
 
 pytestmark = pytest.mark.sanitize
-
-
-@contextmanager
-def option(name: str, value: int) -> Iterator[None]:
-    before = core._set_option(name, value)
-    try:
-        yield
-    finally:
-        core._set_option(name, before)
 
 
 def plans_for(*calls: Callable[[], Any]) -> int:
@@ -237,9 +228,32 @@ def test_fusion_of_every_activation(kind: str, n: int) -> None:
         results.append(plan.run(x)[0].numpy())
         names.append([s["op"] for s in plan.steps])
         inside = {s["op"] for s in plan.steps if s.get("activation") == kind}
-        assert inside >= ({"conv2d", "dense"} if flag else set())
+        dense = "dense_maps" if n >= 8 else "dense"
+        assert inside >= ({"conv2d", dense} if flag else set())
     same_bits(results[0], results[1])
     assert names[1].count(kind) == 3 and names[0].count(kind) <= 1
+
+
+@pytest.mark.parametrize("name", core.config()["isa_available"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "window", [{"kernel": (2, 2)}, {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 0, 0, 1)}]
+)
+def test_relu_gradient_in_that_of_average_pooling(
+    window: dict[str, Any], dtype: str, name: str
+) -> None:
+    for n in (3, 8, 21):
+        x = RNG.choice([-1.0, -0.0, 0.0, 0.5, 2.0, np.nan, np.inf], (n, 3, 7, 9)).astype(dtype)
+        results = []
+        for fuse in (1, 0):
+            with isa(name), option("fuse", fuse), core.capture() as tape:
+                t = core.tensor(x, requires_grad=True)
+                y = ops.avg_pool2d(ops.relu(t * 1.0), **window)
+                dy = np.random.default_rng(n).choice([-3.0, -0.0, 0.0, 2.0, np.inf], y.shape)
+                plan = tape.compile(core.gradients(ops.sum(y * core.tensor(dy.astype(dtype))), [t]))
+                results.append([plan.run()[0].numpy()])
+            assert ("relu_grad" in {s["op"] for s in plan.steps}) == (not fuse)
+        same_bits(results[0], results[1])
 
 
 def test_a_map_that_stays_visible_is_right_though_its_activation_could_be_fused() -> None:
@@ -382,3 +396,50 @@ def test_parameters_after_training_do_not_depend_on_fusion() -> None:
                 train_step(network, p, v, *network.batch(18, key=call), call)
             results.append(numbers(p))
     same_bits(results[0], results[1])
+
+
+# ---- dense layers on maps ----
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_flattened_maps_go_into_dense_layers_as_they_are(last: bool) -> None:
+    """The results do not depend on whether somebody looks at the rows."""
+    n, rng = 19, np.random.default_rng(3)
+    x = core.tensor(rng.standard_normal((n, 3, 6, 6)).astype(np.float32))
+    kernel, w = core.tensor(KERNEL), core.tensor(rng.standard_normal((48, 21)).astype(np.float32))
+    r = rng.standard_normal((n, 21)).astype(np.float32)
+    results: list[list[np.ndarray]] = []
+    for look in (False, True):
+        with core.capture() as tape:
+            kernel.requires_grad = w.requires_grad = True
+            h = ops.conv2d(x, kernel)
+            rows = ops.transpose(h, perm=(0, 2, 3, 1)) if last else h
+            rows = ops.reshape(rows, shape=(n, -1))
+            y = ops.tanh(ops.dense(rows, w))
+            wanted = [kernel, w, h, *([rows] if look else [])]
+            gradients = core.gradients(ops.sum(y * core.tensor(r)), wanted)
+            plan = tape.compile([y, *gradients, *([rows] if look else [])])
+        ran = {step["op"] for step in plan.steps}
+        assert {"dense_maps", "dense_maps_dx", "dense_maps_dw"} <= ran
+        assert not ran & {"dense", "matmul"}
+        assert ("transpose" in ran) == (look and last)
+        results.append([t.numpy() for t in plan.run()])
+    same_bits(results[0], results[1][:4])
+    dh, d_rows, rows_seen = results[1][3:]
+    turned = dh.transpose(0, 2, 3, 1) if last else dh
+    same_bits(d_rows, turned.reshape(n, -1))
+    np.testing.assert_allclose(np.tanh(rows_seen @ w.numpy()), results[0][0], atol=1e-5)
+
+
+def test_dense_layers_on_maps_keep_padding_lanes_zero() -> None:
+    """Infinite weights: zero times infinity is NaN, in lanes that nobody fills."""
+    n = 9
+    w = np.zeros((12, 4), np.float32)
+    w[3, 2] = np.inf
+    x = core.tensor(np.ones((n, 3, 2, 2), np.float32), requires_grad=True)
+    with core.capture() as tape:
+        y = ops.sum(ops.dense_maps(x, w))
+        (dx,) = core.gradients(y, [x])
+        plan = tape.compile([dx, ops.sum(ops.square(dx), axis=(0, 2, 3))])
+    _, total = plan.run()
+    np.testing.assert_array_equal(total.numpy(), [np.inf, 0, 0])

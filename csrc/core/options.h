@@ -2,7 +2,7 @@
 #ifndef PCNN_CORE_OPTIONS_H
 #define PCNN_CORE_OPTIONS_H
 
-/* Where 3x3 convolutions go through Winograd's transforms: nowhere, where that is faster and as
+/* Where 3x3 and 5x5 convolutions go through Winograd's transforms: nowhere, where that is faster and as
  * accurate as promised, or (for tests) wherever it is correct. */
 enum { PCNN_WINOGRAD_OFF, PCNN_WINOGRAD_AUTO, PCNN_WINOGRAD_ALWAYS };
 

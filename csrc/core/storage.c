@@ -4,7 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CLASSES = 160, GUARD = 64 };
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+enum { CLASSES = 160, GUARD = 64, HUGE = 1 << 21 };
 static const int64_t cache_limit = (int64_t)1 << 31;
 
 static pcnn_storage *free_list[CLASSES];
@@ -41,6 +45,21 @@ check_guard(const pcnn_storage *storage)
         }
 }
 
+/* Large memory lies on huge pages where the system gives them: weights are read from one end to the
+ * other in every step, and what fetches ahead stops at a page's end. */
+static bool
+allocate(void **data, int64_t bytes)
+{
+    const bool huge = bytes >= 2 * HUGE;
+    if (posix_memalign(data, huge ? HUGE : 64, (size_t)bytes) != 0)
+        return false;
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (huge)
+        (void)madvise(*data, (size_t)(bytes / HUGE * HUGE), MADV_HUGEPAGE);
+#endif
+    return true;
+}
+
 pcnn_storage *
 pcnn_storage_new(int64_t bytes)
 {
@@ -55,7 +74,7 @@ pcnn_storage_new(int64_t bytes)
     }
     else {
         storage = calloc(1, sizeof *storage);
-        if (storage != NULL && posix_memalign(&storage->data, 64, (size_t)rounded) != 0) {
+        if (storage != NULL && !allocate(&storage->data, rounded)) {
             free(storage);
             storage = NULL;
         }

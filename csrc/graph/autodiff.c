@@ -308,8 +308,11 @@ pcnn_backward(pcnn_trace *trace, pcnn_value *loss, pcnn_value *seed, bool retain
         qsort(s.nodes.at, (size_t)s.nodes.n, sizeof *s.nodes.at, newest_first);
     if (status == PCNN_OK)
         status = accumulate(&s, loss, pcnn_value_ref(first));
-    for (int64_t k = 0; k < s.nodes.n && status == PCNN_OK; k++)
+    for (int64_t k = 0; k < s.nodes.n && status == PCNN_OK; k++) {
+        pcnn_label_differentiate(s.nodes.at[k]);
         status = differentiate(&s, s.nodes.at[k]);
+    }
+    pcnn_label_differentiate(NULL);
     for (int64_t k = 0; k < s.leaves.n; k++) {
         pcnn_value *value = s.leaves.at[k], *gradient = value->grad;
         value->grad = NULL;

@@ -210,6 +210,7 @@ bury(pcnn_node *node)
     for (int i = 0; i < node->n_in; i++)
         pcnn_value_unref(node->in[i]);
     pcnn_failure_unref(node->failure);
+    pcnn_label_unref(node->label);
     free(node);
 }
 

@@ -30,6 +30,16 @@ typedef struct {
     char message[];
 } pcnn_failure;
 
+/* What a node was recorded for (label.c). */
+typedef enum { PCNN_FORWARD, PCNN_BACKWARD, PCNN_UPDATE } pcnn_phase;
+
+typedef struct pcnn_label {
+    int64_t refs;
+    struct pcnn_label *below; /* in its thread's stack (owned) */
+    pcnn_phase phase;
+    char text[];
+} pcnn_label;
+
 struct pcnn_value {
     int64_t refs;
     pcnn_type type;
@@ -57,6 +67,8 @@ struct pcnn_node {
     pcnn_trace *trace; /* while pending */
     pcnn_node *previous, *next;
     uint64_t sequence; /* grows with every node recorded */
+    pcnn_label *label; /* owned, or NULL */
+    pcnn_phase phase;
     pcnn_state state;
     bool grad;         /* gradients may be asked of it */
     bool differentiated; /* visited by the backward that runs now */
@@ -125,6 +137,15 @@ pcnn_value_computed(const pcnn_value *value)
 {
     return value->storage != NULL;
 }
+
+/* ---- labels: what nodes are recorded for ---- */
+
+pcnn_status pcnn_label_push(const char *text, pcnn_phase phase); /* for this thread's next nodes */
+bool pcnn_label_pop(void); /* false: there was none */
+void pcnn_label_mark(pcnn_node *node); /* a node just recorded */
+/* What this thread records next is the gradient of this node; NULL: no gradient any more. */
+void pcnn_label_differentiate(const pcnn_node *node);
+void pcnn_label_unref(pcnn_label *label); /* NULL is fine */
 
 /* ---- recording ---- */
 

@@ -203,6 +203,7 @@ pcnn_record(pcnn_trace *trace, const pcnn_op *op, const void *attrs, pcnn_value 
     node->grad = grad_enabled && requires_grad && op->gradient != NULL && !writes;
     node->effect = writes;
     node->state = PCNN_NODE_PENDING;
+    pcnn_label_mark(node);
     for (int i = 0; i < n_in && i < n; i++) {
         if (in[i] == NULL)
             continue;

@@ -46,6 +46,7 @@ enum { LANES = VEC_BYTES / sizeof(real), VECS = 16 / LANES };
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 64")
+#define NO_UNROLL _Pragma("GCC unroll 1")
 
 /* PCNN_K(relu_forward) names this object's version of a kernel: pcnn_relu_forward_f32_avx2. */
 #define PCNN_PASTE_(a, b, c) pcnn_##a##_##b##_##c
@@ -144,19 +145,51 @@ vsum(vec v)
     return lane[0];
 }
 
-/* The first n lanes of memory, zeros behind; and the first n lanes stored: for tails. */
+/* All ones in the first n lanes. */
+ALWAYS_INLINE ivec
+vfirst_lanes(int64_t n)
+{
+    static const integer ones[32] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                     -1, -1, -1, -1, -1, -1, -1, -1}; /* then zeros */
+    ivec mask;
+    memcpy(&mask, ones + 16 - n, sizeof mask);
+    return mask;
+}
+
+/* The first n lanes of memory, zeros behind; and the first n lanes stored: for tails. What lies
+ * behind is not touched. */
 ALWAYS_INLINE vec
 vload_partial(const real *p, int64_t n)
 {
+#if defined(PCNN_ISA_AVX512) && defined(PCNN_REAL_F64)
+    return (vec)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
+#elif defined(PCNN_ISA_AVX512)
+    return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif defined(PCNN_ISA_AVX2) && defined(PCNN_REAL_F64)
+    return (vec)_mm256_maskload_pd(p, (__m256i)vfirst_lanes(n));
+#elif defined(PCNN_ISA_AVX2)
+    return (vec)_mm256_maskload_ps(p, (__m256i)vfirst_lanes(n));
+#else
     vec v = {0};
     memcpy(&v, p, (size_t)n * sizeof(real));
     return v;
+#endif
 }
 
 ALWAYS_INLINE void
 vstore_partial(real *p, vec v, int64_t n)
 {
+#if defined(PCNN_ISA_AVX512) && defined(PCNN_REAL_F64)
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)v);
+#elif defined(PCNN_ISA_AVX512)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#elif defined(PCNN_ISA_AVX2) && defined(PCNN_REAL_F64)
+    _mm256_maskstore_pd(p, (__m256i)vfirst_lanes(n), (__m256d)v);
+#elif defined(PCNN_ISA_AVX2)
+    _mm256_maskstore_ps(p, (__m256i)vfirst_lanes(n), (__m256)v);
+#else
     memcpy(p, &v, (size_t)n * sizeof(real));
+#endif
 }
 
 /* All ones in lanes first <= lane index + base < limit: to keep N16's padding lanes at zero. */

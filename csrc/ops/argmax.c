@@ -64,7 +64,7 @@ static const pcnn_attr attrs[] = {
 };
 
 static const pcnn_impl impls[] = {
-    {"plain", 0, 0, 0, NULL, NULL, run},
+    {"plain", 0, 0, 0, NULL, NULL, run, NULL},
     {0},
 };
 

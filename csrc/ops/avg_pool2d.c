@@ -2,7 +2,9 @@
  *
  * Taps in the padding count as zeros if count_include_pad, else they do not take part in the mean
  * (as in Keras's 'same'). Backward needs no values, only the input's height and width, which the
- * gradient op has as an attribute. Not handled: dilation, ceil mode, divisor override. */
+ * gradient op has as an attribute; but where relu made x, the plan's fuse pass lets it take over
+ * relu's gradient, dx = x > 0 ? dx : 0, and gives it x. Not handled: dilation, ceil mode, divisor
+ * override. */
 #include "core/parallel.h"
 #include "isa/kernels.h"
 #include "ops/pool2d.h"
@@ -25,12 +27,15 @@ static const pcnn_attr attrs[] = {
 };
 
 typedef void (*pool_kernel)(const void *, const void *, void *, int64_t);
+typedef void (*grad_kernel)(const void *, const void *, const void *, void *, int64_t);
 
 /* Forward reads x and writes y, backward reads dy and writes dx: one map after another. */
 typedef struct {
     pcnn_pool2d geometry;
-    pool_kernel kernel;
+    pool_kernel kernel; /* forward, or */
+    grad_kernel gradient;
     const char *source;
+    const char *x; /* the gradient is masked by relu, which made this, or NULL */
     char *target;
     int64_t source_bytes, target_bytes; /* of one map */
 } job;
@@ -40,13 +45,27 @@ task(void *context, int64_t begin, int64_t end, int worker)
 {
     (void)worker;
     const job *job = context;
-    job->kernel(&job->geometry, job->source + begin * job->source_bytes,
-                job->target + begin * job->target_bytes, end - begin);
+    const char *source = job->source + begin * job->source_bytes;
+    char *target = job->target + begin * job->target_bytes;
+    if (job->kernel)
+        job->kernel(&job->geometry, source, target, end - begin);
+    else
+        job->gradient(&job->geometry, source, job->x ? job->x + begin * job->target_bytes : NULL,
+                      target, end - begin);
 }
 
-/* `large` is x or dx, `small` y or dy. */
+/* `large` is x or dx, `small` y or dy. Both attribute structs begin with the window. */
+static void
+fill_geometry(const pcnn_site *site, bool count_include_pad, const pcnn_tensor *large,
+              const pcnn_tensor *small, pcnn_pool2d *geometry)
+{
+    const int64_t *ls = large->type.shape, *ss = small->type.shape;
+    pcnn_pool2d_geometry(site->attrs, ls[2], ls[3], ss[2], ss[3], geometry);
+    geometry->count_include_pad = count_include_pad;
+}
+
 static pcnn_status
-run(const pcnn_site *site, pool_kernel kernel, bool count_include_pad, const pcnn_tensor *large,
+run(const pcnn_site *site, job job, bool count_include_pad, const pcnn_tensor *large,
     const pcnn_tensor *small)
 {
     const pcnn_tensor *source = &site->in[0], *target = &site->out[0];
@@ -54,10 +73,9 @@ run(const pcnn_site *site, pool_kernel kernel, bool count_include_pad, const pcn
     int64_t lane_bytes = (int64_t)pcnn_dtype_size(source->type.dtype);
     if (source->layout == PCNN_N16)
         lane_bytes *= PCNN_BLOCK;
-    job job = {.kernel = kernel, .source = source->data, .target = target->data};
-    /* Both attribute structs begin with the window. */
-    pcnn_pool2d_geometry(site->attrs, ls[2], ls[3], ss[2], ss[3], &job.geometry);
-    job.geometry.count_include_pad = count_include_pad;
+    job.source = source->data;
+    job.target = target->data;
+    fill_geometry(site, count_include_pad, large, small, &job.geometry);
     job.source_bytes = source->type.shape[2] * source->type.shape[3] * lane_bytes;
     job.target_bytes = target->type.shape[2] * target->type.shape[3] * lane_bytes;
 
@@ -93,7 +111,8 @@ static pcnn_status
 run_forward(const pcnn_site *site, pool_kernel kernel)
 {
     const avg_attrs *a = site->attrs;
-    return run(site, kernel, a->count_include_pad != 0, &site->in[0], &site->out[0]);
+    const job job = {.kernel = kernel};
+    return run(site, job, a->count_include_pad != 0, &site->in[0], &site->out[0]);
 }
 
 static pcnn_status
@@ -120,9 +139,37 @@ run_plain(const pcnn_site *site)
     return run_forward(site, kernels(site)->avg_pool2d_plain);
 }
 
+static void
+forward_plane(const pcnn_site *site, const pcnn_plane *plane, pool_kernel kernel)
+{
+    const avg_attrs *a = site->attrs;
+    pcnn_pool2d geometry;
+    fill_geometry(site, a->count_include_pad != 0, &site->in[0], &site->out[0], &geometry);
+    kernel(&geometry, plane->in[0], plane->out[0], 1);
+}
+
+static void
+plane_2x2(const pcnn_site *site, const pcnn_plane *plane)
+{
+    forward_plane(site, plane, kernels(site)->avg_pool2d_2x2);
+}
+
+static void
+plane_n16(const pcnn_site *site, const pcnn_plane *plane)
+{
+    forward_plane(site, plane, kernels(site)->avg_pool2d_n16);
+}
+
+static const pcnn_planes planes_2x2 = {.apply = plane_2x2}, planes_n16 = {.apply = plane_n16};
+
 static const pcnn_impl impls[] = {
-    {.name = "n16_2x2", .n16_in = 1, .n16_out = 1, .refuse = refuse_other_than_2x2, .run = run_2x2},
-    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_n16},
+    {.name = "n16_2x2",
+     .n16_in = 1,
+     .n16_out = 1,
+     .refuse = refuse_other_than_2x2,
+     .run = run_2x2,
+     .planes = &planes_2x2},
+    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_n16, .planes = &planes_n16},
     {.name = "rows_2x2", .refuse = refuse_other_than_2x2, .run = run_rows},
     {.name = "reference", .run = run_plain},
     {.name = NULL},
@@ -183,10 +230,12 @@ infer_grad(const pcnn_call *call, pcnn_type *out)
 }
 
 static pcnn_status
-run_backward(const pcnn_site *site, pool_kernel kernel)
+run_backward(const pcnn_site *site, grad_kernel kernel)
 {
     const grad_attrs *a = site->attrs;
-    return run(site, kernel, a->count_include_pad != 0, &site->out[0], &site->in[0]);
+    const job job = {.gradient = kernel,
+                     .x = pcnn_type_present(&site->in[1].type) ? site->in[1].data : NULL};
+    return run(site, job, a->count_include_pad != 0, &site->out[0], &site->in[0]);
 }
 
 static pcnn_status
@@ -207,13 +256,38 @@ run_grad_plain(const pcnn_site *site)
     return run_backward(site, kernels(site)->avg_pool2d_grad_plain);
 }
 
+static void
+backward_plane(const pcnn_site *site, const pcnn_plane *plane, grad_kernel kernel)
+{
+    const grad_attrs *a = site->attrs;
+    pcnn_pool2d geometry;
+    fill_geometry(site, a->count_include_pad != 0, &site->out[0], &site->in[0], &geometry);
+    kernel(&geometry, plane->in[0], plane->in[1], plane->out[0], 1);
+}
+
+static void
+grad_plane_2x2(const pcnn_site *site, const pcnn_plane *plane)
+{
+    backward_plane(site, plane, kernels(site)->avg_pool2d_grad_2x2);
+}
+
+static void
+grad_plane_n16(const pcnn_site *site, const pcnn_plane *plane)
+{
+    backward_plane(site, plane, kernels(site)->avg_pool2d_grad_n16);
+}
+
+static const pcnn_planes grad_planes_2x2 = {.apply = grad_plane_2x2},
+                         grad_planes_n16 = {.apply = grad_plane_n16};
+
 static const pcnn_impl grad_impls[] = {
     {.name = "n16_2x2",
-     .n16_in = 1,
+     .n16_in = 3,
      .n16_out = 1,
      .refuse = refuse_other_than_2x2,
-     .run = run_grad_2x2},
-    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_grad_n16},
+     .run = run_grad_2x2,
+     .planes = &grad_planes_2x2},
+    {.name = "n16", .n16_in = 3, .n16_out = 1, .run = run_grad_n16, .planes = &grad_planes_n16},
     {.name = "reference", .run = run_grad_plain},
     {.name = NULL},
 };
@@ -231,9 +305,9 @@ gradient_of_grad(pcnn_grad *grad)
 
 const pcnn_op pcnn_op_avg_pool2d_grad = {
     .name = "avg_pool2d_grad",
-    .doc = "dx of avg_pool2d from dy.",
-    .n_in = 1,
-    .params = {{"dy", false}},
+    .doc = "dx of avg_pool2d from dy; where relu made x and its gradient follows, also from x.",
+    .n_in = 2,
+    .params = {{"dy", false}, {"x", true}},
     .n_out = 1,
     .out_names = {"dx"},
     .attrs = attrs_of_grad,

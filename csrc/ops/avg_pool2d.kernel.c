@@ -35,32 +35,48 @@ PCNN_K(avg_pool2d_2x2)(const void *shape, const void *px, void *py, int64_t maps
         }
 }
 
-void
-PCNN_K(avg_pool2d_grad_2x2)(const void *shape, const void *pdy, void *pdx, int64_t maps)
+/* dx = x > 0 ? dx : 0 over n elements: relu's gradient, where x is what relu made. */
+static void
+mask_by_relu(const real *x, real *dx, int64_t n)
 {
-    const pcnn_pool2d *s = shape;
-    const real *dy = pdy;
-    real *dx = pdx;
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = x[i] > 0 ? dx[i] : 0;
+}
+
+/* `relu` is a literal: whether x is there to mask dx. */
+ALWAYS_INLINE void
+grad_2x2(const bool relu, const pcnn_pool2d *s, const real *dy, const real *x, real *dx,
+         int64_t maps)
+{
     const int64_t row = s->W * 16, odd = (s->W & 1) * 16;
-    for (int64_t m = 0; m < maps; m++, dx += s->H * row) {
+    for (int64_t m = 0; m < maps; m++) {
         for (int64_t i = 0; i < s->OH; i++) {
-            real *top = dx + 2 * i * row, *bottom = top + row;
+            int64_t top = (m * s->H + 2 * i) * row, bottom = top + row;
             for (int64_t j = 0; j < s->OW; j++, top += 32, bottom += 32, dy += 16)
                 UNROLL for (int v = 0; v < 16; v += LANES)
                 {
-                    vec d = vload(dy + v) * (real)0.25;
-                    vstore(top + v, d);
-                    vstore(top + 16 + v, d);
-                    vstore(bottom + v, d);
-                    vstore(bottom + 16 + v, d);
+                    const vec d = vload(dy + v) * (real)0.25;
+                    const int64_t at[4] = {top + v, top + 16 + v, bottom + v, bottom + 16 + v};
+                    UNROLL for (int k = 0; k < 4; k++)
+                        vstore(dx + at[k], relu ? (vec)((ivec)d & (vload(x + at[k]) > 0)) : d);
                 }
             /* The column and the row that no window covers. */
-            memset(top, 0, (size_t)odd * sizeof(real));
-            memset(bottom, 0, (size_t)odd * sizeof(real));
+            memset(dx + top, 0, (size_t)odd * sizeof(real));
+            memset(dx + bottom, 0, (size_t)odd * sizeof(real));
         }
         if (s->H & 1)
-            memset(dx + (s->H - 1) * row, 0, (size_t)row * sizeof(real));
+            memset(dx + (m * s->H + s->H - 1) * row, 0, (size_t)row * sizeof(real));
     }
+}
+
+void
+PCNN_K(avg_pool2d_grad_2x2)(const void *shape, const void *dy, const void *x, void *dx,
+                            int64_t maps)
+{
+    if (x != NULL)
+        grad_2x2(true, shape, dy, x, dx, maps);
+    else
+        grad_2x2(false, shape, dy, NULL, dx, maps);
 }
 
 /* ---- N16, any window ---- */
@@ -92,10 +108,11 @@ PCNN_K(avg_pool2d_n16)(const void *shape, const void *px, void *py, int64_t maps
 
 /* Windows may overlap, so gradients are added into a zeroed map, in the order of the windows. */
 void
-PCNN_K(avg_pool2d_grad_n16)(const void *shape, const void *pdy, void *pdx, int64_t maps)
+PCNN_K(avg_pool2d_grad_n16)(const void *shape, const void *pdy, const void *px, void *pdx,
+                            int64_t maps)
 {
     const pcnn_pool2d *s = shape;
-    const real *dy = pdy;
+    const real *dy = pdy, *x = px;
     real *dx = pdx;
     const int64_t size = s->H * s->W * 16;
     for (int64_t m = 0; m < maps; m++, dx += size) {
@@ -116,6 +133,8 @@ PCNN_K(avg_pool2d_grad_n16)(const void *shape, const void *pdy, void *pdx, int64
                 }
             }
         }
+        if (x != NULL)
+            mask_by_relu(x + m * size, dx, size);
     }
 }
 
@@ -142,10 +161,11 @@ PCNN_K(avg_pool2d_plain)(const void *shape, const void *px, void *py, int64_t ma
 }
 
 void
-PCNN_K(avg_pool2d_grad_plain)(const void *shape, const void *pdy, void *pdx, int64_t maps)
+PCNN_K(avg_pool2d_grad_plain)(const void *shape, const void *pdy, const void *px, void *pdx,
+                              int64_t maps)
 {
     const pcnn_pool2d *s = shape;
-    const real *dy = pdy;
+    const real *dy = pdy, *x = px;
     real *dx = pdx;
     for (int64_t m = 0; m < maps; m++, dx += s->H * s->W) {
         memset(dx, 0, (size_t)(s->H * s->W) * sizeof(real));
@@ -159,5 +179,7 @@ PCNN_K(avg_pool2d_grad_plain)(const void *shape, const void *pdy, void *pdx, int
                     for (int64_t v = v0; v < v1; v++)
                         dx[(row + u) * s->W + column + v] += d;
             }
+        if (x != NULL)
+            mask_by_relu(x + m * s->H * s->W, dx, s->H * s->W);
     }
 }

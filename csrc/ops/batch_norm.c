@@ -24,17 +24,23 @@ infer(const pcnn_call *call, pcnn_type *out)
 }
 
 static void
+sums_of_chunk(const pcnn_norm_job *job, int64_t k, int64_t c, const pcnn_chunk *chunk,
+              const void *x)
+{
+    const pcnn_channels *view = &job->view;
+    double *sums = pcnn_channels_partials(view, job->site->work, k, c);
+    if (view->columns)
+        job->kernels->batch_norm_column_sums(x, chunk->n, view->C, sums);
+    else
+        job->kernels->batch_norm_row_sums(x, chunk->n, chunk->lanes, chunk->count, view->C, sums);
+}
+
+static void
 forward_sums(const void *context, int64_t k, int64_t c)
 {
     const pcnn_norm_job *job = context;
-    const pcnn_channels *view = &job->view;
-    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
-    double *sums = pcnn_channels_partials(view, job->site->work, k, c);
-    const void *x = pcnn_norm_at(&job->site->in[0], chunk.offset);
-    if (view->columns)
-        job->kernels->batch_norm_column_sums(x, chunk.n, view->C, sums);
-    else
-        job->kernels->batch_norm_row_sums(x, chunk.n, chunk.lanes, chunk.count, view->C, sums);
+    pcnn_chunk chunk = pcnn_channels_chunk(&job->view, k, c);
+    sums_of_chunk(job, k, c, &chunk, pcnn_norm_at(&job->site->in[0], chunk.offset));
 }
 
 /* Stores mean and var, and the coefficients made of their rounded values: backward sees those. */
@@ -81,6 +87,31 @@ run_forward(const pcnn_site *site)
     return PCNN_OK;
 }
 
+/* ---- in a chain, plane by plane ---- */
+
+static void
+plane_sums_of_chunk(const pcnn_norm_job *job, const pcnn_plane *plane, int64_t k,
+                    const pcnn_chunk *chunk)
+{
+    sums_of_chunk(job, k, plane->channel, chunk, (const char *)plane->in[0] + chunk->within);
+}
+
+static void
+plane_sums(const pcnn_site *site, const pcnn_plane *plane)
+{
+    pcnn_norm_plane(site, plane, plane_sums_of_chunk);
+}
+
+static void
+plane_finish(const pcnn_site *site, int64_t channel)
+{
+    const pcnn_norm_job job = pcnn_norm_make_job(site);
+    forward_finish(&job, channel);
+}
+
+static const pcnn_planes planes = {
+    .sums = plane_sums, .finish = plane_finish, .apply = pcnn_norm_plane_affine, .cheap = true};
+
 static void
 reference_task(void *context, int64_t begin, int64_t end, int worker)
 {
@@ -107,10 +138,10 @@ run_reference(const pcnn_site *site)
 }
 
 static const pcnn_impl impls[] = {
-    {"n16", 1, 1, 1, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_forward},
-    {"rows", 0, 0, 1, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_forward},
-    {"columns", 0, 0, 1, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_forward},
-    {"reference", 0, 0, 1, NULL, NULL, run_reference},
+    {"n16", 1, 1, 1, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_forward, &planes},
+    {"rows", 0, 0, 1, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_forward, NULL},
+    {"columns", 0, 0, 1, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_forward, NULL},
+    {"reference", 0, 0, 1, NULL, NULL, run_reference, NULL},
     {.name = NULL},
 };
 
@@ -228,22 +259,29 @@ masks(const pcnn_site *site)
 }
 
 static void
+grad_of_chunk(const pcnn_norm_job *job, int64_t c, const pcnn_chunk *chunk, const void *dy,
+              const void *x, void *dx)
+{
+    const pcnn_channels *view = &job->view;
+    const void *coef = pcnn_channels_coefficients(view, job->site->work, c);
+    if (view->columns)
+        job->kernels->batch_norm_column_grad_apply(dy, x, dx, chunk->n, view->C, coef);
+    else
+        job->kernels->batch_norm_row_grad_apply(dy, x, dx, chunk->n, chunk->lanes, view->C, coef,
+                                                masks(job->site));
+    if (view->columns && masks(job->site))
+        pcnn_mask_by_relu(job->kernels, dx, x, chunk->n * view->C);
+}
+
+static void
 grad_apply(const void *context, int64_t k, int64_t c)
 {
     const pcnn_norm_job *job = context;
-    const pcnn_channels *view = &job->view;
     const pcnn_site *site = job->site;
-    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
-    const void *coef = pcnn_channels_coefficients(view, site->work, c);
-    const void *dy = pcnn_norm_at(&site->in[0], chunk.offset),
-               *x = pcnn_norm_at(&site->in[1], chunk.offset);
-    void *dx = pcnn_norm_at(&site->out[0], chunk.offset);
-    if (view->columns)
-        job->kernels->batch_norm_column_grad_apply(dy, x, dx, chunk.n, view->C, coef);
-    else
-        job->kernels->batch_norm_row_grad_apply(dy, x, dx, chunk.n, chunk.lanes, view->C, coef);
-    if (masks(site))
-        pcnn_mask_by_relu(job->kernels, dx, x, view->columns ? chunk.n * view->C : chunk.n);
+    pcnn_chunk chunk = pcnn_channels_chunk(&job->view, k, c);
+    grad_of_chunk(job, c, &chunk, pcnn_norm_at(&site->in[0], chunk.offset),
+                  pcnn_norm_at(&site->in[1], chunk.offset),
+                  pcnn_norm_at(&site->out[0], chunk.offset));
 }
 
 static pcnn_status
@@ -254,6 +292,32 @@ run_grad(const pcnn_site *site)
     pcnn_channels_run(&job.view, &passes, &job);
     return PCNN_OK;
 }
+
+static void
+plane_grad_finish(const pcnn_site *site, int64_t channel)
+{
+    const pcnn_norm_job job = pcnn_norm_make_job(site);
+    grad_finish(&job, channel);
+}
+
+static void
+plane_grad_of_chunk(const pcnn_norm_job *job, const pcnn_plane *plane, int64_t k,
+                    const pcnn_chunk *chunk)
+{
+    (void)k;
+    grad_of_chunk(job, plane->channel, chunk, (const char *)plane->in[0] + chunk->within,
+                  (const char *)plane->in[1] + chunk->within,
+                  (char *)plane->out[0] + chunk->within);
+}
+
+static void
+plane_grad_apply(const pcnn_site *site, const pcnn_plane *plane)
+{
+    pcnn_norm_plane(site, plane, plane_grad_of_chunk);
+}
+
+static const pcnn_planes grad_planes = {
+    .sums = pcnn_norm_plane_grad_sums, .finish = plane_grad_finish, .apply = plane_grad_apply};
 
 static void
 grad_reference_task(void *context, int64_t begin, int64_t end, int worker)
@@ -287,10 +351,10 @@ run_grad_reference(const pcnn_site *site)
 /* A channel's sums are made before its first element is overwritten: dx may lie on dy. Not on x,
  * which the mask still reads. */
 static const pcnn_impl grad_impls[] = {
-    {"n16", 3, 1, 1, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_grad},
-    {"rows", 0, 0, 1, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_grad},
-    {"columns", 0, 0, 1, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_grad},
-    {"reference", 0, 0, 1, NULL, NULL, run_grad_reference},
+    {"n16", 3, 1, 1, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_grad, &grad_planes},
+    {"rows", 0, 0, 1, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_grad, NULL},
+    {"columns", 0, 0, 1, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_grad, NULL},
+    {"reference", 0, 0, 1, NULL, NULL, run_grad_reference, NULL},
     {.name = NULL},
 };
 

@@ -133,26 +133,30 @@ PCNN_K(batch_norm_row_grad_sums)(const void *pdy, const void *px, int64_t n, int
     sums[C] = products;
 }
 
-/* dx = coef[1] * dy + (coef[2] * (x - coef[0]) + coef[3]) */
+/* dx = coef[1] * dy + (coef[2] * (x - coef[0]) + coef[3]); with `relu`, 0 where x is not above 0 */
 void
 PCNN_K(batch_norm_row_grad_apply)(const void *pdy, const void *px, void *pdx, int64_t n,
-                                  int64_t lanes, int64_t C, const void *pcoef)
+                                  int64_t lanes, int64_t C, const void *pcoef, int64_t relu)
 {
     const real *dy = pdy, *x = px, *coef = pcoef;
     real *dx = pdx;
     const vec mean = vset(coef[0]), a = vset(coef[C]), b = vset(coef[2 * C]), c = vset(coef[3 * C]);
+    const ivec any = relu ? (ivec){0} : ~(ivec){0};
     ivec mask[VECS];
     lane_masks(lanes, mask);
     int64_t i = 0;
     for (; i + 16 <= n; i += 16)
         UNROLL for (int k = 0; k < VECS; k++)
         {
-            vec v = vfma(b, vload(x + i + k * LANES) - mean, c);
+            vec z = vload(x + i + k * LANES);
+            vec v = vfma(b, z - mean, c);
             v = vfma(a, vload(dy + i + k * LANES), v);
-            vstore(dx + i + k * LANES, keep(v, mask[k]));
+            vstore(dx + i + k * LANES, keep(v, mask[k] & ((z > 0) | any)));
         }
-    for (; i < n; i++)
-        dx[i] = rfma(coef[C], dy[i], rfma(coef[2 * C], x[i] - coef[0], coef[3 * C]));
+    for (; i < n; i++) {
+        real v = rfma(coef[C], dy[i], rfma(coef[2 * C], x[i] - coef[0], coef[3 * C]));
+        dx[i] = relu && !(x[i] > 0) ? 0 : v;
+    }
 }
 
 /* ---- channels are columns ---- */

@@ -44,6 +44,29 @@ run_forward(const pcnn_site *site)
     return PCNN_OK;
 }
 
+/* In a chain: a plane's three coefficients are made anew for each, without workspace. */
+static void
+plane_apply_chunk(const pcnn_norm_job *job, const pcnn_plane *plane, int64_t k,
+                  const pcnn_chunk *chunk)
+{
+    double exact[3], rounded[3];
+    (void)k;
+    forward_coefficients(job, plane->channel, exact);
+    for (int i = 0; i < 3; i++)
+        pcnn_real_put(job->dtype, rounded, i, exact[i]);
+    job->kernels->batch_norm_row_apply((const char *)plane->in[0] + chunk->within,
+                                       (char *)plane->out[0] + chunk->within, chunk->n,
+                                       chunk->lanes, 1, rounded);
+}
+
+static void
+plane_apply(const pcnn_site *site, const pcnn_plane *plane)
+{
+    pcnn_norm_plane(site, plane, plane_apply_chunk);
+}
+
+static const pcnn_planes planes = {.apply = plane_apply, .cheap = true};
+
 static void
 reference_task(void *context, int64_t begin, int64_t end, int worker)
 {
@@ -67,10 +90,10 @@ run_reference(const pcnn_site *site)
 }
 
 static const pcnn_impl impls[] = {
-    {"n16", 1, 1, 1, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_forward},
-    {"rows", 0, 0, 1, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_forward},
-    {"columns", 0, 0, 1, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_forward},
-    {"reference", 0, 0, 1, NULL, NULL, run_reference},
+    {"n16", 1, 1, 1, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_forward, &planes},
+    {"rows", 0, 0, 1, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_forward, NULL},
+    {"columns", 0, 0, 1, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_forward, NULL},
+    {"reference", 0, 0, 1, NULL, NULL, run_reference, NULL},
     {.name = NULL},
 };
 
@@ -171,6 +194,17 @@ run_grad(const pcnn_site *site)
 }
 
 static void
+plane_grad_finish(const pcnn_site *site, int64_t channel)
+{
+    const pcnn_norm_job job = pcnn_norm_make_job(site);
+    grad_finish(&job, channel);
+}
+
+static const pcnn_planes grad_planes = {.sums = pcnn_norm_plane_grad_sums,
+                                        .finish = plane_grad_finish,
+                                        .apply = pcnn_norm_plane_affine};
+
+static void
 grad_reference_task(void *context, int64_t begin, int64_t end, int worker)
 {
     (void)worker;
@@ -198,10 +232,10 @@ run_grad_reference(const pcnn_site *site)
 
 /* A channel's sums are made before its first element is overwritten: dx may lie on dy or x. */
 static const pcnn_impl grad_impls[] = {
-    {"n16", 3, 1, 3, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_grad},
-    {"rows", 0, 0, 3, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_grad},
-    {"columns", 0, 0, 3, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_grad},
-    {"reference", 0, 0, 3, NULL, NULL, run_grad_reference},
+    {"n16", 3, 1, 3, pcnn_norm_refuse_n16, pcnn_norm_workspace, run_grad, &grad_planes},
+    {"rows", 0, 0, 3, pcnn_norm_refuse_rows, pcnn_norm_workspace, run_grad, NULL},
+    {"columns", 0, 0, 3, pcnn_norm_refuse_columns, pcnn_norm_workspace, run_grad, NULL},
+    {"reference", 0, 0, 3, NULL, NULL, run_grad_reference, NULL},
     {.name = NULL},
 };
 

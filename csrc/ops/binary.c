@@ -148,11 +148,19 @@ pow_gradient(pcnn_grad *grad) /* da = dy b a^(b-1), db = dy y log(a), 0 where a 
         bool plain = site->in[0].layout != PCNN_N16 || site->in[1].layout != PCNN_N16;         \
         return pcnn_elementwise_run(site, kernels->id##_rows, 0, zero && !plain, ns);          \
     }                                                                                          \
+    static void plane_##id(const pcnn_site *site, const pcnn_plane *plane)                     \
+    {                                                                                          \
+        const pcnn_kernels *kernels = pcnn_kernels_for(site->out[0].type.dtype);               \
+        bool plain = site->in[0].layout != PCNN_N16 || site->in[1].layout != PCNN_N16;         \
+        pcnn_elementwise_plane(site, plane, kernels->id##_rows, 0, zero && !plain);            \
+    }                                                                                          \
+    static const pcnn_planes id##_planes = {                                                   \
+        .apply = plane_##id, .accepts = pcnn_elementwise_plane_accepts, .cheap = (ns) < 0.5};  \
     static const pcnn_impl id##_impls[] = {                                                    \
-        {"n16", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_##id},                         \
-        {"n16_a", 1, 1, 1, pcnn_elementwise_refuse_n16, NULL, run_##id},                       \
-        {"n16_b", 2, 1, 2, pcnn_elementwise_refuse_n16, NULL, run_##id},                       \
-        {"plain", 0, 0, 3, NULL, NULL, run_##id},                                              \
+        {"n16", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_##id, &id##_planes},           \
+        {"n16_a", 1, 1, 1, pcnn_elementwise_refuse_n16, NULL, run_##id, &id##_planes},         \
+        {"n16_b", 2, 1, 2, pcnn_elementwise_refuse_n16, NULL, run_##id, &id##_planes},         \
+        {"plain", 0, 0, 3, NULL, NULL, run_##id, NULL},                                        \
         {0},                                                                                   \
     };                                                                                         \
     const pcnn_op pcnn_op_##id = {                                                             \

@@ -43,11 +43,11 @@ pcnn_channels_chunk(const pcnn_channels *view, int64_t k, int64_t c)
     const int64_t itemsize = (int64_t)view->itemsize;
     if (view->columns) {
         int64_t rows = smaller(CHUNK_ROWS, view->outer - k * CHUNK_ROWS);
-        return (pcnn_chunk){k * CHUNK_ROWS * view->C * itemsize, rows, PCNN_BLOCK, rows};
+        return (pcnn_chunk){k * CHUNK_ROWS * view->C * itemsize, rows, PCNN_BLOCK, rows, 0};
     }
     int64_t o = k / view->per_row, start = k % view->per_row * CHUNK;
     pcnn_chunk chunk = {((o * view->C + c) * view->inner + start) * itemsize,
-                        smaller(CHUNK, view->inner - start), PCNN_BLOCK, 0};
+                        smaller(CHUNK, view->inner - start), PCNN_BLOCK, 0, start * itemsize};
     if (o == view->outer - 1)
         chunk.lanes = view->lanes;
     chunk.count = chunk.lanes == PCNN_BLOCK ? chunk.n : chunk.n / PCNN_BLOCK * chunk.lanes;

@@ -25,9 +25,10 @@ typedef struct {
 pcnn_channels pcnn_channels_view(const pcnn_tensor *x, int axis);
 
 /* Chunk k: the offset in bytes of channel c's elements in it (for columns: of its rows; c is 0),
- * their number in memory (columns: rows), and their number without padding lanes. */
+ * their number in memory (columns: rows), and their number without padding lanes; `within` is the
+ * offset in the run of `inner` elements, which in N16 is a plane. */
 typedef struct {
-    int64_t offset, n, lanes, count;
+    int64_t offset, n, lanes, count, within;
 } pcnn_chunk;
 
 pcnn_chunk pcnn_channels_chunk(const pcnn_channels *view, int64_t k, int64_t c);

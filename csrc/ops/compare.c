@@ -48,10 +48,10 @@ infer_compare(const pcnn_call *call, pcnn_type *out)
         return pcnn_elementwise_run(site, row, 0, zero && !plain, 0.4);                            \
     }                                                                                              \
     static const pcnn_impl id##_impls[] = {                                                        \
-        {"n16", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_##id},                             \
-        {"n16_a", 1, 1, 1, pcnn_elementwise_refuse_n16, NULL, run_##id},                           \
-        {"n16_b", 2, 1, 2, pcnn_elementwise_refuse_n16, NULL, run_##id},                           \
-        {"plain", 0, 0, 3, NULL, NULL, run_##id},                                                  \
+        {"n16", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_##id, NULL},                       \
+        {"n16_a", 1, 1, 1, pcnn_elementwise_refuse_n16, NULL, run_##id, NULL},                     \
+        {"n16_b", 2, 1, 2, pcnn_elementwise_refuse_n16, NULL, run_##id, NULL},                     \
+        {"plain", 0, 0, 3, NULL, NULL, run_##id, NULL},                                            \
         {0},                                                                                       \
     };                                                                                             \
     const pcnn_op pcnn_op_##id = {                                                                 \
@@ -146,10 +146,10 @@ where_gradient(pcnn_grad *grad) /* da = condition ? dy : 0, db = condition ? 0 :
 }
 
 static const pcnn_impl where_impls[] = {
-    {"n16", 7, 1, 7, pcnn_elementwise_refuse_n16, NULL, run_where},
-    {"n16_a", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_where},
-    {"n16_b", 5, 1, 5, pcnn_elementwise_refuse_n16, NULL, run_where},
-    {"plain", 0, 0, 7, NULL, NULL, run_where},
+    {"n16", 7, 1, 7, pcnn_elementwise_refuse_n16, NULL, run_where, NULL},
+    {"n16_a", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_where, NULL},
+    {"n16_b", 5, 1, 5, pcnn_elementwise_refuse_n16, NULL, run_where, NULL},
+    {"plain", 0, 0, 7, NULL, NULL, run_where, NULL},
     {0},
 };
 

@@ -192,6 +192,42 @@ run_n16(const pcnn_site *site)
     return PCNN_OK;
 }
 
+/* ---- at the head of a chain ---- */
+
+static int64_t
+source_tiles(const pcnn_site *site)
+{
+    const pcnn_conv2d_geometry g = geometry_of(site);
+    return pcnn_conv2d_n16_tiles(site->in[0].type.dtype, &g);
+}
+
+static int64_t
+source_channel(const pcnn_site *site, int64_t tile)
+{
+    const pcnn_conv2d_geometry g = geometry_of(site);
+    return pcnn_conv2d_n16_channel(site->in[0].type.dtype, &g, tile);
+}
+
+static double
+source_prepare(const pcnn_site *site)
+{
+    const pcnn_conv2d_geometry g = geometry_of(site);
+    const pcnn_type *x = &site->in[0].type;
+    return pcnn_conv2d_n16_pack(x->dtype, &g, x->shape[0], site->in[1].data, site->work);
+}
+
+static void
+source_fill(const pcnn_site *site, int64_t block, int64_t tile, void *planes)
+{
+    const pcnn_conv2d_geometry g = geometry_of(site);
+    const pcnn_tensor *x = &site->in[0];
+    pcnn_conv2d_n16_fill(x->type.dtype, &g, x->type.shape[0], x->data,
+                         site->n_in > 2 ? site->in[2].data : NULL, site->work, block, tile, planes);
+}
+
+static const pcnn_source source = {source_tiles, source_channel, source_prepare, source_fill};
+static const pcnn_planes planes = {.source = &source};
+
 static const char *
 refuse_winograd(const pcnn_site *site)
 {
@@ -260,7 +296,12 @@ static const pcnn_impl impls[] = {
      .refuse = refuse_winograd,
      .workspace = workspace_winograd,
      .run = run_winograd},
-    {.name = "n16", .n16_in = 1, .n16_out = 1, .workspace = workspace_n16, .run = run_n16},
+    {.name = "n16",
+     .n16_in = 1,
+     .n16_out = 1,
+     .workspace = workspace_n16,
+     .run = run_n16,
+     .planes = &planes},
     {.name = "rows", .workspace = pcnn_conv2d_rows_workspace, .run = pcnn_conv2d_rows_run},
     {.name = "im2col",
      .refuse = pcnn_conv2d_im2col_refuse,

@@ -69,6 +69,16 @@ int64_t pcnn_conv2d_packed_bytes(pcnn_dtype dtype, const pcnn_conv2d_geometry *g
 void pcnn_conv2d_n16_run(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, const void *x,
                          const void *w, const void *b, void *y, void *packed);
 
+/* The same tile by tile: number of tiles, the first channel of one; packing for all; and the planes
+ * of one tile of one block. */
+int64_t pcnn_conv2d_n16_tiles(pcnn_dtype dtype, const pcnn_conv2d_geometry *g);
+int64_t pcnn_conv2d_n16_channel(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t tile);
+double pcnn_conv2d_n16_pack(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N,
+                            const void *w, void *packed); /* returns the cost of all tiles in ns */
+void pcnn_conv2d_n16_fill(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, const void *x,
+                          const void *b, const void *packed, int64_t block, int64_t tile,
+                          void *planes);
+
 /* conv2d_rows.c: the forward pass in plain layout, for small batches. */
 int64_t pcnn_conv2d_rows_workspace(const pcnn_site *site);
 pcnn_status pcnn_conv2d_rows_run(const pcnn_site *site);

@@ -55,7 +55,7 @@ typedef struct {
     const pcnn_site *site;
     const pcnn_kernels *kernels;
     pcnn_conv2d_geometry g;
-    bool bias;
+    bool bias, by_taps; /* by_taps: the kernel for few channels of x, which has no groups */
     int64_t N, blocks, size;        /* size: bytes of a real */
     int64_t tiles, groups, ranges;  /* the items */
     int64_t weights, biases;        /* elements of dw and db */
@@ -63,10 +63,10 @@ typedef struct {
 } job;
 
 static job
-job_of(const pcnn_site *site)
+job_of(const pcnn_site *site, bool by_taps)
 {
     const pcnn_conv2d_dw_attrs *attrs = site->attrs;
-    job job = {.site = site, .g = forward_of(site), .bias = attrs->bias != 0};
+    job job = {.site = site, .g = forward_of(site), .bias = attrs->bias != 0, .by_taps = by_taps};
     const pcnn_dtype dtype = site->in[0].type.dtype;
     job.kernels = pcnn_kernels_for(dtype);
     job.size = (int64_t)pcnn_dtype_size(dtype);
@@ -74,14 +74,19 @@ job_of(const pcnn_site *site)
     job.blocks = (job.N + PCNN_BLOCK - 1) / PCNN_BLOCK;
     job.weights = pcnn_type_size(&site->out[0].type);
     job.biases = pcnn_type_size(&site->out[1].type);
-    job.tiles = job.kernels->conv2d_dw_tiles(&job.g);
-    job.groups = job.kernels->conv2d_dw_groups(&job.g);
+    job.tiles =
+        by_taps ? job.kernels->conv2d_dw_taps_tiles(&job.g) : job.kernels->conv2d_dw_tiles(&job.g);
+    job.groups = by_taps ? 1 : job.kernels->conv2d_dw_groups(&job.g);
     job.flops = 2.0 * (double)job.weights * (double)(job.g.OH * job.g.OW * job.blocks * PCNN_BLOCK);
 
     /* Ranges of blocks: for enough items, each worth its start (clearing and adding up totals). */
     const double worthwhile = 1e6;
     const int64_t items = job.tiles * job.groups;
     job.ranges = 1;
+    if (by_taps) { /* each block by itself, as in a chain; few weights are quickly added up */
+        job.ranges = job.blocks > 1 ? job.blocks : 1;
+        return job;
+    }
     while (job.ranges * items < MIN_ITEMS && job.ranges < job.blocks &&
            job.flops >= worthwhile * (double)(items * (job.ranges + 1)))
         job.ranges++;
@@ -89,10 +94,34 @@ job_of(const pcnn_site *site)
 }
 
 static int64_t
+workspace_of(const job job)
+{
+    return job.ranges > 1 ? job.ranges * (job.weights + job.biases) * job.size : 0;
+}
+
+static int64_t
 workspace_n16(const pcnn_site *site)
 {
-    const job job = job_of(site);
-    return job.ranges > 1 ? job.ranges * (job.weights + job.biases) * job.size : 0;
+    return workspace_of(job_of(site, false));
+}
+
+static int64_t
+workspace_taps(const pcnn_site *site)
+{
+    return workspace_of(job_of(site, true));
+}
+
+/* A channel or two leave most of a register tile of channels empty. */
+static const char *
+refuse_taps(const pcnn_site *site)
+{
+    const pcnn_conv2d_geometry g = forward_of(site);
+    if (g.C < 1 || g.C > 2)
+        return "x has not one or two channels";
+    if (g.OC * g.OH * g.OW == 0)
+        return "dy is empty";
+    const pcnn_kernels *kernels = pcnn_kernels_for(site->in[0].type.dtype);
+    return kernels->conv2d_dw_taps_tiles(&g) ? NULL : "the kernel has too many taps";
 }
 
 /* Workspace: dw of every range, then db of every range. */
@@ -116,25 +145,92 @@ run_items(void *context, int64_t begin, int64_t end, int worker)
             db =
                 (char *)site->work + (job->ranges * job->weights + range * job->biases) * job->size;
         }
-        job->kernels->conv2d_dw_n16(g, (const char *)site->in[0].data + block * x_block,
-                                    (const char *)site->in[1].data + block * dy_block, dw,
-                                    job->bias && group == 0 ? db : NULL, blocks, tile, group,
-                                    job->groups);
+        const char *x = (const char *)site->in[0].data + block * x_block;
+        const char *dy = (const char *)site->in[1].data + block * dy_block;
+        if (!job->bias || group > 0)
+            db = NULL;
+        if (job->by_taps)
+            job->kernels->conv2d_dw_taps(g, x, dy, dw, db, blocks, tile);
+        else
+            job->kernels->conv2d_dw_n16(g, x, dy, dw, db, blocks, tile, group, job->groups);
     }
 }
+
+static void
+add_up_ranges(const job *job)
+{
+    const pcnn_site *site = job->site;
+    if (job->ranges == 1)
+        return;
+    job->kernels->sum_parts(site->work, job->ranges, job->weights, job->weights, site->out[0].data);
+    job->kernels->sum_parts((const char *)site->work + job->ranges * job->weights * job->size,
+                            job->ranges, job->biases, job->biases, site->out[1].data);
+}
+
+static pcnn_status
+run_job(const pcnn_site *site, job job)
+{
+    const double rate = site->in[0].type.dtype == PCNN_F64 ? 25 : 50;
+    pcnn_parallel(job.ranges * job.tiles * job.groups, 1, job.flops / rate, run_items, &job);
+    add_up_ranges(&job);
+    return PCNN_OK;
+}
+
+/* ---- at the end of a chain: a tile of one block ---- */
+
+static int64_t
+sink_tiles(const pcnn_site *site)
+{
+    return job_of(site, true).tiles;
+}
+
+static int64_t
+sink_channel(const pcnn_site *site, int64_t tile)
+{
+    const job job = job_of(site, true);
+    return pcnn_tile_begin(job.g.OC, job.tiles, tile);
+}
+
+static void
+sink_take(const pcnn_site *site, int64_t block, int64_t tile, const void *planes)
+{
+    const job job = job_of(site, true);
+    const int64_t first = pcnn_tile_begin(job.g.OC, job.tiles, tile);
+    /* A convolution with the tile's channels only. */
+    pcnn_conv2d_geometry part = job.g;
+    part.OC = pcnn_tile_begin(job.g.OC, job.tiles, tile + 1) - first;
+    char *dw = site->out[0].data, *db = site->out[1].data;
+    if (job.ranges > 1) {
+        dw = (char *)site->work + block * job.weights * job.size;
+        db = (char *)site->work + (job.ranges * job.weights + block * job.biases) * job.size;
+    }
+    const int64_t weights = job.g.C * job.g.KH * job.g.KW;
+    const int64_t x_block = job.g.C * job.g.H * job.g.W * PCNN_BLOCK * job.size;
+    job.kernels->conv2d_dw_taps(&part, (const char *)site->in[0].data + block * x_block, planes,
+                                dw + first * weights * job.size,
+                                job.bias ? db + first * job.size : NULL, 1, 0);
+}
+
+static void
+sink_finish(const pcnn_site *site)
+{
+    const job job = job_of(site, true);
+    add_up_ranges(&job);
+}
+
+static const pcnn_sink sink = {sink_tiles, sink_channel, sink_take, sink_finish};
+static const pcnn_planes planes = {.sink = &sink};
 
 static pcnn_status
 run_n16(const pcnn_site *site)
 {
-    job job = job_of(site);
-    const double rate = site->in[0].type.dtype == PCNN_F64 ? 25 : 50;
-    pcnn_parallel(job.ranges * job.tiles * job.groups, 1, job.flops / rate, run_items, &job);
-    if (job.ranges > 1) {
-        job.kernels->sum_parts(site->work, job.ranges, job.weights, job.weights, site->out[0].data);
-        job.kernels->sum_parts((const char *)site->work + job.ranges * job.weights * job.size,
-                               job.ranges, job.biases, job.biases, site->out[1].data);
-    }
-    return PCNN_OK;
+    return run_job(site, job_of(site, false));
+}
+
+static pcnn_status
+run_taps(const pcnn_site *site)
+{
+    return run_job(site, job_of(site, true));
 }
 
 /* ---- reference ---- */
@@ -165,6 +261,12 @@ static const pcnn_impl impls[] = {
      .refuse = pcnn_winograd_dw_refuse,
      .workspace = pcnn_winograd_dw_workspace,
      .run = pcnn_winograd_dw},
+    {.name = "n16_taps",
+     .n16_in = 1 | 2,
+     .refuse = refuse_taps,
+     .workspace = workspace_taps,
+     .run = run_taps,
+     .planes = &planes},
     {.name = "n16", .n16_in = 1 | 2, .workspace = workspace_n16, .run = run_n16},
     {.name = "im2col",
      .refuse = pcnn_conv2d_dw_im2col_refuse,

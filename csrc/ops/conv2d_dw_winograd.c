@@ -1,7 +1,8 @@
 /* conv2d_dw through Winograd's transforms (winograd_dw.kernel.c): in which pieces.
  *
  * An item takes a range of columns and a group of panels (LANES output channels each), and sums
- * their products chunk by chunk of columns into partial sums of its own. Afterwards the partial
+ * their products, chunk by chunk of columns and slice by slice of panels, into partial sums of its
+ * own. Afterwards the partial
  * sums of the ranges are added in order and transformed to dw. All of it depends on shapes only. */
 #include <string.h>
 
@@ -15,8 +16,10 @@ enum {
     ITEMS = 8,
     GROUP_CHANNELS = 64, /* of a group, at least */
     RANGE_COLUMNS = 4,   /* of a range, at least */
-    SCRATCH_BYTES = 1 << 20,
-    MIN_COLUMNS = 4, /* of a chunk */
+    /* Of a chunk. Long ones leave the second cache, but partial sums, which are larger still, are read
+     * and written once for each. */
+    SCRATCH_BYTES = 1 << 19, /* for x, and for dy */
+    MIN_COLUMNS = 8,
     MAX_COLUMNS = 16,
 };
 
@@ -27,9 +30,9 @@ typedef struct {
     bool bias;
     int64_t size; /* bytes of a real */
     int64_t columns, ranges, panels, groups;
-    int64_t most_columns; /* of a chunk */
+    int64_t most_columns, slice; /* of a chunk; panels that are multiplied at a time */
     int64_t lanes;
-    int64_t V_step, D_step, sums_step, slot, rows; /* in reals; rows: of bias */
+    int64_t V_step, D_step, sums_step, slot; /* in reals */
     char *sums, *biases, *scratch;
 } job;
 
@@ -71,19 +74,19 @@ job_of(const pcnn_site *site)
     job.groups = at_most(at_least(g->OC / GROUP_CHANNELS, 1), ITEMS);
     job.ranges = at_least(at_most(pcnn_tiles(ITEMS, job.groups), job.columns / RANGE_COLUMNS), 1);
 
-    const int64_t panels = pcnn_tiles(job.panels, job.groups);
-    const int64_t column =
-        PCNN_WINOGRAD_ELEMENTS * (g->C + panels * job.lanes) * PCNN_BLOCK * job.size;
+    const int64_t row = PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK * job.size;
     job.most_columns =
-        at_most(at_least(column ? SCRATCH_BYTES / column : 0, MIN_COLUMNS), MAX_COLUMNS);
+        at_most(at_least(g->C ? SCRATCH_BYTES / (g->C * row) : 0, MIN_COLUMNS), MAX_COLUMNS);
+    /* Pairs of panels, which the products want. */
+    job.slice = 2 * at_least(SCRATCH_BYTES / (job.most_columns * 2 * job.lanes * row), 1);
+    job.slice = at_most(job.slice, job.panels);
     job.V_step = job.most_columns * g->C * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
-    job.D_step = job.most_columns * panels * job.lanes * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
+    job.D_step = job.most_columns * job.slice * job.lanes * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
     job.slot = PCNN_WINOGRAD_ELEMENTS * (job.V_step + job.D_step);
     job.sums_step = g->C * job.panels * job.lanes + PCNN_WINOGRAD_PAD;
-    job.rows = job.panels * job.lanes;
     job.sums = site->work;
     job.biases = job.sums + job.ranges * PCNN_WINOGRAD_ELEMENTS * job.sums_step * job.size;
-    job.scratch = job.biases + job.ranges * job.rows * PCNN_BLOCK * job.size;
+    job.scratch = job.biases + job.ranges * job.panels * job.lanes * PCNN_BLOCK * job.size;
     return job;
 }
 
@@ -93,7 +96,7 @@ pcnn_winograd_dw_workspace(const pcnn_site *site)
     const job job = job_of(site);
     const int64_t slots = at_most(job.ranges * job.groups, PCNN_WINOGRAD_SLOTS);
     return (job.ranges * PCNN_WINOGRAD_ELEMENTS * job.sums_step +
-            job.ranges * job.rows * PCNN_BLOCK + slots * job.slot) *
+            job.ranges * job.panels * job.lanes * PCNN_BLOCK + slots * job.slot) *
            job.size;
 }
 
@@ -111,30 +114,33 @@ run_item(const void *context, int64_t item, int64_t slot)
     const int64_t chunks = pcnn_tiles(columns, job->most_columns);
     char *V = job->scratch + slot * job->slot * job->size;
     char *D = V + PCNN_WINOGRAD_ELEMENTS * job->V_step * job->size;
-    char *sums =
-        job->sums +
-        (range * PCNN_WINOGRAD_ELEMENTS * job->sums_step + panel0 * job->lanes) * job->size;
-    char *bias = job->biases + (range * job->rows + panel0 * job->lanes) * PCNN_BLOCK * job->size;
-    memset(bias, 0, (size_t)((panel1 - panel0) * job->lanes * PCNN_BLOCK * job->size));
+    const int64_t sums_panel = job->lanes * job->size, bias_panel = PCNN_BLOCK * sums_panel;
+    char *sums = job->sums + range * PCNN_WINOGRAD_ELEMENTS * job->sums_step * job->size;
+    char *bias = job->biases + range * job->panels * bias_panel;
+    memset(bias + panel0 * bias_panel, 0, (size_t)((panel1 - panel0) * bias_panel));
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         const int64_t begin = first + pcnn_tile_begin(columns, chunks, chunk);
         const int64_t end = first + pcnn_tile_begin(columns, chunks, chunk + 1);
         kernels->winograd_input(g, job->site->in[0].data, V, job->V_step, begin, end);
-        kernels->winograd_dw_input(g, job->site->in[1].data, D, job->D_step,
-                                   job->bias ? bias : NULL, begin, end, panel0, panel1);
-        kernels->winograd_dw_products(g, V, job->V_step, D, job->D_step, sums, job->sums_step,
-                                      end - begin, panel1 - panel0, job->panels, chunk == 0);
+        for (int64_t panel = panel0; panel < panel1; panel += job->slice) {
+            const int64_t to = at_most(panel + job->slice, panel1);
+            kernels->winograd_dw_input(g, job->site->in[1].data, D, job->D_step,
+                                       job->bias ? bias + panel * bias_panel : NULL, begin, end,
+                                       panel, to);
+            kernels->winograd_dw_products(g, V, job->V_step, D, job->D_step,
+                                          sums + panel * sums_panel, job->sums_step, end - begin,
+                                          to - panel, job->panels, chunk == 0);
+        }
     }
 }
 
 static void
-finish_panels(void *context, int64_t begin, int64_t end, int worker)
+finish_channels(void *context, int64_t begin, int64_t end, int worker)
 {
     const job *job = context;
     (void)worker;
-    for (int64_t panel = begin; panel < end; panel++)
-        job->kernels->winograd_dw_output(&job->g, job->sums, job->sums_step, job->ranges,
-                                         job->site->out[0].data, panel, job->panels);
+    job->kernels->winograd_dw_output(&job->g, job->sums, job->sums_step, job->ranges,
+                                     job->site->out[0].data, job->panels, begin, end);
 }
 
 pcnn_status
@@ -146,9 +152,10 @@ pcnn_winograd_dw(const pcnn_site *site)
     const double products = weights * PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK * (double)job.columns;
     pcnn_winograd_parallel(job.ranges * job.groups, products / (job.size == 8 ? 12 : 25), run_item,
                            &job);
-    pcnn_parallel(job.panels, 1, 8 * weights * (double)job.ranges, finish_panels, &job);
+    pcnn_parallel(g->C, 8, 8 * weights * (double)job.ranges, finish_channels, &job);
     if (job.bias)
-        job.kernels->winograd_db_output(job.biases, job.ranges, job.rows, site->out[1].data, g->OC);
+        job.kernels->winograd_db_output(job.biases, job.ranges, job.panels, site->out[1].data,
+                                        g->OC);
     return PCNN_OK;
 }
 

@@ -129,7 +129,7 @@ static const char *
 refuse_winograd(const pcnn_site *site)
 {
     const pcnn_conv2d_geometry f = forward_of(site);
-    return pcnn_winograd_refuse(site->in[0].type.dtype, &f, site->in[0].type.shape[0], f.OC, 32);
+    return pcnn_winograd_dx_refuse(site->in[0].type.dtype, &f, site->in[0].type.shape[0]);
 }
 
 static int64_t

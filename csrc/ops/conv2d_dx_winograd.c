@@ -1,17 +1,18 @@
 /* conv2d_dx through Winograd's transforms (winograd_dx.kernel.c): in which pieces.
  *
  * Tiles of dy overlap in dx, so an item owns whole images: some blocks, and a group of channels of
- * dx. It adds tile after tile, in order, chunk by chunk of columns as in the forward pass. */
-#include <string.h>
-
+ * dx. It adds tile after tile, in order, chunk by chunk of columns and slice by slice of channels as in
+ * the forward pass. */
 #include "core/parallel.h"
 #include "isa/kernels.h"
 #include "ops/conv2d.h"
 #include "ops/winograd.h"
 
 enum {
-    SCRATCH_BYTES = 1 << 20, /* of an item, about */
-    MIN_COLUMNS = 4,         /* of a chunk, and so of the blocks of an item together */
+    D_BYTES = 1 << 18, /* of a chunk, about */
+    R_BYTES = 1 << 17,
+    MIN_COLUMNS = 2,  /* of a chunk */
+    ITEM_COLUMNS = 4, /* of an item, at least, where there are so many */
     MAX_COLUMNS = 16,
     MIN_ITEMS = 8,
     GROUP_CHANNELS = 48, /* of a group, at least */
@@ -24,7 +25,7 @@ typedef struct {
     int64_t N, size;               /* bytes of a real */
     int64_t blocks, ranges, groups, tiles;
     int64_t map_tiles;                    /* of a block */
-    int64_t most_columns, most_channels;  /* of a chunk, of a group */
+    int64_t most_columns, slice; /* of a chunk; tiles of channels that are multiplied at a time */
     int64_t U_step, D_step, R_step, slot; /* in reals */
     const void *dy, *w;
     char *dx, *U, *scratch;
@@ -43,6 +44,8 @@ job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *f, int64_t N)
                .f = f,
                .sum = {.C = f->OC,
                        .OC = f->C,
+                       .KH = f->KH,
+                       .KW = f->KW,
                        .w_out = f->w_in,
                        .w_in = f->w_out,
                        .w_row = f->w_row,
@@ -52,17 +55,18 @@ job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *f, int64_t N)
     job.blocks = pcnn_tiles(N, PCNN_BLOCK);
     job.map_tiles = pcnn_winograd_tiles(f);
     job.tiles = pcnn_tiles(f->C, job.kernels->winograd_channels());
-    job.ranges = pcnn_tiles(job.blocks, pcnn_tiles(MIN_COLUMNS, job.map_tiles));
+    job.ranges = pcnn_tiles(job.blocks, pcnn_tiles(ITEM_COLUMNS, job.map_tiles));
     job.groups = 1;
     while (job.ranges * job.groups < MIN_ITEMS && job.groups < job.tiles &&
            f->C >= GROUP_CHANNELS * (job.groups + 1))
         job.groups++;
-    const int64_t column = PCNN_WINOGRAD_ELEMENTS * (f->C + f->OC) * PCNN_BLOCK * job.size;
-    job.most_columns = between(SCRATCH_BYTES / column, MIN_COLUMNS, MAX_COLUMNS);
-    job.most_channels = pcnn_tiles(job.tiles, job.groups) * job.kernels->winograd_channels();
+    const int64_t row = PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK * job.size;
+    const int64_t channels = job.kernels->winograd_channels();
+    job.most_columns = between(f->OC ? D_BYTES / (f->OC * row) : 0, MIN_COLUMNS, MAX_COLUMNS);
+    job.slice = between(R_BYTES / (job.most_columns * channels * row), 1, job.tiles);
     job.U_step = f->OC * f->C + PCNN_WINOGRAD_PAD;
     job.D_step = job.most_columns * f->OC * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
-    job.R_step = job.most_columns * job.most_channels * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
+    job.R_step = job.most_columns * job.slice * channels * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
     job.slot = PCNN_WINOGRAD_ELEMENTS * (job.D_step + job.R_step);
     return job;
 }
@@ -94,22 +98,22 @@ run_item(const void *context, int64_t item, int64_t slot)
     const int64_t block1 = pcnn_tile_begin(job->blocks, job->ranges, range + 1);
     const int64_t tile0 = pcnn_tile_begin(job->tiles, job->groups, group);
     const int64_t tile1 = pcnn_tile_begin(job->tiles, job->groups, group + 1);
-    const int64_t c0 = pcnn_tile_begin(f->C, job->tiles, tile0);
-    const int64_t c1 = pcnn_tile_begin(f->C, job->tiles, tile1);
-    const int64_t plane = f->H * f->W * PCNN_BLOCK * job->size;
     char *D = job->scratch + slot * job->slot * job->size;
     char *R = D + PCNN_WINOGRAD_ELEMENTS * job->D_step * job->size;
-    for (int64_t block = block0; block < block1; block++)
-        memset(job->dx + (block * f->C + c0) * plane, 0, (size_t)((c1 - c0) * plane));
     const int64_t first = block0 * job->map_tiles, columns = (block1 - block0) * job->map_tiles;
     const int64_t chunks = pcnn_tiles(columns, job->most_columns);
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         const int64_t begin = first + pcnn_tile_begin(columns, chunks, chunk);
         const int64_t end = first + pcnn_tile_begin(columns, chunks, chunk + 1);
         kernels->winograd_dx_input(f, job->dy, D, job->D_step, begin, end);
-        kernels->winograd_products(&job->sum, job->U, job->U_step, D, job->D_step, R, job->R_step,
-                                   end - begin, tile0, tile1);
-        kernels->winograd_dx_output(f, R, job->R_step, job->dx, job->N, begin, end, c0, c1);
+        for (int64_t tile = tile0; tile < tile1; tile += job->slice) {
+            const int64_t to = between(tile + job->slice, tile, tile1);
+            kernels->winograd_products(&job->sum, job->U, job->U_step, D, job->D_step, R,
+                                       job->R_step, end - begin, tile, to);
+            kernels->winograd_dx_output(f, R, job->R_step, job->dx, job->N, begin, end,
+                                        pcnn_tile_begin(f->C, job->tiles, tile),
+                                        pcnn_tile_begin(f->C, job->tiles, to));
+        }
     }
 }
 

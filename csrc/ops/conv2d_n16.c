@@ -54,6 +54,35 @@ run_items(void *context, int64_t begin, int64_t end, int worker)
     }
 }
 
+static job
+job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
+{
+    job job = {.kernels = pcnn_kernels_for(dtype),
+               .g = g,
+               .N = N,
+               .size = (int64_t)pcnn_dtype_size(dtype)};
+    job.tiles = pcnn_tiles(g->OC, job.kernels->conv2d_channels());
+    return job;
+}
+
+static void
+pack(job *job)
+{
+    const pcnn_conv2d_geometry *g = job->g;
+    const double weights = (double)g->OC * (double)g->C * (double)(g->KH * g->KW);
+    pcnn_parallel(job->tiles, 1, weights, pack_tiles, job);
+}
+
+/* Rough cost of all sums in ns. */
+static double
+cost_of(const job *job)
+{
+    const pcnn_conv2d_geometry *g = job->g;
+    const double weights = (double)g->OC * (double)g->C * (double)(g->KH * g->KW);
+    const double pixels = (double)(g->OH * g->OW * pcnn_tiles(job->N, PCNN_BLOCK) * PCNN_BLOCK);
+    return 2.0 * weights * pixels / (job->size == 8 ? 25 : 50);
+}
+
 void
 pcnn_conv2d_n16_run(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, const void *x,
                     const void *w, const void *b, void *y, void *packed)
@@ -61,19 +90,13 @@ pcnn_conv2d_n16_run(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, 
     const int64_t blocks = (N + PCNN_BLOCK - 1) / PCNN_BLOCK;
     if (blocks * g->OC * g->OH * g->OW == 0)
         return;
-    job job = {.kernels = pcnn_kernels_for(dtype),
-               .g = g,
-               .N = N,
-               .size = (int64_t)pcnn_dtype_size(dtype),
-               .x = x,
-               .w = w,
-               .b = b,
-               .y = y,
-               .packed = packed};
-    job.tiles = pcnn_tiles(g->OC, job.kernels->conv2d_channels());
-
-    const double weights = (double)g->OC * (double)g->C * (double)(g->KH * g->KW);
-    pcnn_parallel(job.tiles, 1, weights, pack_tiles, &job);
+    job job = job_of(dtype, g, N);
+    job.x = x;
+    job.w = w;
+    job.b = b;
+    job.y = y;
+    job.packed = packed;
+    pack(&job);
 
     const int64_t C = g->C < PCNN_CONV2D_CHUNK ? g->C : PCNN_CONV2D_CHUNK;
     const int64_t row_bytes = C * g->W * PCNN_BLOCK * job.size;
@@ -82,7 +105,46 @@ pcnn_conv2d_n16_run(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, 
     job.groups = pcnn_tiles(MIN_ITEMS, blocks * job.bands);
     if (job.groups > job.tiles)
         job.groups = job.tiles;
-    const double flops = 2.0 * weights * (double)(g->OH * g->OW * blocks * PCNN_BLOCK);
-    pcnn_parallel(blocks * job.bands * job.groups, 1, flops / (dtype == PCNN_F64 ? 25 : 50),
-                  run_items, &job);
+    pcnn_parallel(blocks * job.bands * job.groups, 1, cost_of(&job), run_items, &job);
+}
+
+/* ---- tile by tile ---- */
+
+int64_t
+pcnn_conv2d_n16_tiles(pcnn_dtype dtype, const pcnn_conv2d_geometry *g)
+{
+    return pcnn_tiles(g->OC, pcnn_kernels_for(dtype)->conv2d_channels());
+}
+
+int64_t
+pcnn_conv2d_n16_channel(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t tile)
+{
+    return pcnn_tile_begin(g->OC, pcnn_conv2d_n16_tiles(dtype, g), tile);
+}
+
+double
+pcnn_conv2d_n16_pack(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, const void *w,
+                     void *packed)
+{
+    job job = job_of(dtype, g, N);
+    job.w = w;
+    job.packed = packed;
+    pack(&job);
+    return cost_of(&job);
+}
+
+void
+pcnn_conv2d_n16_fill(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, const void *x,
+                     const void *b, const void *packed, int64_t block, int64_t tile, void *planes)
+{
+    const int64_t size = (int64_t)pcnn_dtype_size(dtype), images = N - block * PCNN_BLOCK;
+    const int64_t first = pcnn_conv2d_n16_channel(dtype, g, tile);
+    /* A convolution with the tile's channels only. */
+    pcnn_conv2d_geometry part = *g;
+    part.OC = pcnn_conv2d_n16_channel(dtype, g, tile + 1) - first;
+    pcnn_kernels_for(dtype)->conv2d_n16(
+        &part, (const char *)x + block * g->C * g->H * g->W * PCNN_BLOCK * size,
+        (const char *)packed + first * g->C * g->KH * g->KW * size,
+        b ? (const char *)b + first * size : NULL, planes, 0, 1, 0, g->OH,
+        images < PCNN_BLOCK ? images : PCNN_BLOCK);
 }

@@ -1,10 +1,11 @@
 /* conv2d through Winograd's transforms (winograd.kernel.c): when, and in which pieces.
  *
  * Weights are transformed first. Then every item takes some columns and a group of output channels
- * and does all the rest for them: transforms of x, products, transforms to y. What lies between
- * stays in a piece of scratch memory of about a MB. Few columns mean that every item reads all
- * transformed weights for little work, many that the scratch memory leaves the cache. Groups of
- * channels, each of which transforms x anew, are for deep layers with few columns. */
+ * and does all the rest for them: transforms of x, then, for a slice of channels at a time, products
+ * and transforms to y. What lies between stays in a piece of scratch memory that shares the second
+ * cache with the weights that pass. Few columns mean that every item reads all transformed weights
+ * for little work, many that the scratch memory leaves the cache. Groups of channels, each of which
+ * transforms x anew, are for deep layers with few columns. */
 #include "core/options.h"
 #include "core/parallel.h"
 #include "isa/kernels.h"
@@ -12,8 +13,9 @@
 #include "ops/winograd.h"
 
 enum {
-    SCRATCH_BYTES = 1 << 20, /* of an item, about */
-    MIN_COLUMNS = 4, /* of an item */
+    V_BYTES = 1 << 18, /* of an item, about */
+    M_BYTES = 1 << 17,
+    MIN_COLUMNS = 2, /* of an item */
     MAX_COLUMNS = 16,
     MIN_ITEMS = 16,
     GROUP_CHANNELS = 48, /* of a group, at least */
@@ -24,7 +26,8 @@ typedef struct {
     const pcnn_conv2d_geometry *g;
     int64_t N, size; /* bytes of a real */
     int64_t columns, chunks, groups, tiles;
-    int64_t most_columns, most_channels; /* of an item */
+    int64_t most_columns, most_channels; /* of an item, of a slice */
+    int64_t slice; /* tiles of channels multiplied and transformed at a time */
     int64_t U_step, V_step, M_step, slot; /* in reals */
     const void *x, *w, *b;
     void *y;
@@ -40,8 +43,8 @@ job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
                .size = (int64_t)pcnn_dtype_size(dtype)};
     job.columns = (N + PCNN_BLOCK - 1) / PCNN_BLOCK * pcnn_winograd_tiles(g);
     job.tiles = pcnn_tiles(g->OC, job.kernels->winograd_channels());
-    const int64_t column = PCNN_WINOGRAD_ELEMENTS * (g->C + g->OC) * PCNN_BLOCK * job.size;
-    int64_t most = column ? SCRATCH_BYTES / column : MAX_COLUMNS;
+    const int64_t column = PCNN_WINOGRAD_ELEMENTS * g->C * PCNN_BLOCK * job.size;
+    int64_t most = column ? V_BYTES / column : MAX_COLUMNS;
     most = most < MIN_COLUMNS ? MIN_COLUMNS : most > MAX_COLUMNS ? MAX_COLUMNS : most;
     job.chunks = pcnn_tiles(job.columns, most);
     job.groups = 1;
@@ -49,7 +52,13 @@ job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
            g->OC >= GROUP_CHANNELS * (job.groups + 1))
         job.groups++;
     job.most_columns = job.chunks ? pcnn_tiles(job.columns, job.chunks) : 0;
-    job.most_channels = pcnn_tiles(job.tiles, job.groups) * job.kernels->winograd_channels();
+    const int64_t channels = job.kernels->winograd_channels();
+    job.slice = M_BYTES / (PCNN_WINOGRAD_ELEMENTS * most * channels * PCNN_BLOCK * job.size);
+    if (job.slice < 1)
+        job.slice = 1;
+    if (job.slice > job.tiles)
+        job.slice = job.tiles;
+    job.most_channels = job.slice * channels;
     job.U_step = g->OC * g->C + PCNN_WINOGRAD_PAD;
     job.V_step = job.most_columns * g->C * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
     job.M_step = job.most_columns * job.most_channels * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
@@ -88,11 +97,14 @@ run_item(const void *context, int64_t item, int64_t slot)
     char *V = job->scratch + slot * job->slot * job->size;
     char *M = V + PCNN_WINOGRAD_ELEMENTS * job->V_step * job->size;
     kernels->winograd_input(g, job->x, V, job->V_step, begin, end);
-    kernels->winograd_products(g, job->U, job->U_step, V, job->V_step, M, job->M_step, end - begin,
-                               tile0, tile1);
-    kernels->winograd_output(g, M, job->M_step, job->b, job->y, job->N, begin, end,
-                             pcnn_tile_begin(g->OC, job->tiles, tile0),
-                             pcnn_tile_begin(g->OC, job->tiles, tile1));
+    for (int64_t tile = tile0; tile < tile1; tile += job->slice) {
+        const int64_t to = tile + job->slice < tile1 ? tile + job->slice : tile1;
+        kernels->winograd_products(g, job->U, job->U_step, V, job->V_step, M, job->M_step,
+                                   end - begin, tile, to);
+        kernels->winograd_output(g, M, job->M_step, job->b, job->y, job->N, begin, end,
+                                 pcnn_tile_begin(g->OC, job->tiles, tile),
+                                 pcnn_tile_begin(g->OC, job->tiles, to));
+    }
 }
 
 void
@@ -160,10 +172,10 @@ pcnn_winograd_parallel(int64_t items, double cost_ns, pcnn_winograd_item run, co
 
 /* Pairs of an output and a kernel row (or column) whose input exists: 0 <= o - padding + i < n. */
 static int64_t
-pairs(int64_t outputs, int64_t inputs, int64_t padding)
+pairs(int64_t kernel, int64_t outputs, int64_t inputs, int64_t padding)
 {
     int64_t count = 0;
-    for (int64_t i = 0; i < 3; i++) {
+    for (int64_t i = 0; i < kernel; i++) {
         const int64_t first = padding - i > 0 ? padding - i : 0;
         const int64_t end = inputs + padding - i < outputs ? inputs + padding - i : outputs;
         count += end > first ? end - first : 0;
@@ -173,17 +185,30 @@ pairs(int64_t outputs, int64_t inputs, int64_t padding)
 
 /* The direct sum takes a multiply-add for every channel pair and tap that exists. Here there are 36
  * a tile, the transforms, which cost as much as TRANSFORM more channels on the other side, and once
- * for all blocks the weights. Measured: 8->8 to 256->512 channels, 3x3 to 28x28 pixels. */
+ * for all blocks the weights. Measured: 6->16 to 256->512 channels, 3x3 to 28x28 pixels. */
 static bool
 pays(const pcnn_conv2d_geometry *g, int64_t blocks)
 {
-    const double TRANSFORM = 15, WEIGHTS = 1.5, MARGIN = 1.05;
+    const double TRANSFORM = 9, WEIGHTS = 1.5, MARGIN = 1.05;
     const double C = (double)g->C, OC = (double)g->OC;
-    const double taps =
-        (double)pairs(g->OH, g->H, g->PT) * (double)pairs(g->OW, g->W, g->PL) * (double)blocks;
+    const double taps = (double)pairs(g->KH, g->OH, g->H, g->PT) *
+                        (double)pairs(g->KW, g->OW, g->W, g->PL) * (double)blocks;
     const double tiles = (double)(pcnn_winograd_tiles(g) * blocks);
     const double cost = tiles * (C * OC + TRANSFORM * (C + OC)) + WEIGHTS * C * OC;
     return MARGIN * PCNN_WINOGRAD_ELEMENTS * cost < taps * C * OC;
+}
+
+/* The smallest and the largest padding of the four sides. */
+static void
+paddings(const pcnn_conv2d_geometry *g, int64_t *smallest, int64_t *largest)
+{
+    const int64_t sides[4] = {g->PT, g->OH + g->KH - 1 - g->PT - g->H, g->PL,
+                              g->OW + g->KW - 1 - g->PL - g->W};
+    *smallest = *largest = sides[0];
+    for (int i = 1; i < 4; i++) {
+        *smallest = sides[i] < *smallest ? sides[i] : *smallest;
+        *largest = sides[i] > *largest ? sides[i] : *largest;
+    }
 }
 
 const char *
@@ -192,8 +217,8 @@ pcnn_winograd_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N,
 {
     if (pcnn_option_winograd == PCNN_WINOGRAD_OFF)
         return "switched off";
-    if (g->KH != 3 || g->KW != 3)
-        return "the kernel is not 3x3";
+    if (g->KH != g->KW || (g->KH != 3 && g->KH != 5))
+        return "the kernel is neither 3x3 nor 5x5";
     if (g->SH != 1 || g->SW != 1)
         return "the stride is not 1";
     if (pcnn_option_winograd == PCNN_WINOGRAD_ALWAYS)
@@ -207,16 +232,26 @@ pcnn_winograd_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N,
     return NULL;
 }
 
+/* A tile's errors are those of its largest numbers, but the corner of a padded map is a sum of only a
+ * part of the taps: it needs more channels for its own errors to be as large. The figures of `least`
+ * are measured on normal and ReLU-like numbers. */
 const char *
 pcnn_winograd_forward_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
 {
-    /* A tile's errors are those of its largest numbers, but an output at a padded corner is a sum
-     * of only a part of the taps. */
-    const int64_t top = g->PT, bottom = g->OH + 2 - g->PT - g->H;
-    const int64_t left = g->PL, right = g->OW + 2 - g->PL - g->W;
-    const bool padded = top > 0 || bottom > 0 || left > 0 || right > 0;
-    const bool wide = top > 1 || bottom > 1 || left > 1 || right > 1;
-    if (wide && pcnn_option_winograd != PCNN_WINOGRAD_ALWAYS)
-        return "padding above 1: outputs of few products would lose digits";
-    return pcnn_winograd_refuse(dtype, g, N, g->C, padded ? 48 : 24);
+    const int64_t least = g->KH == 3 ? 16 : 6, padded_least = g->KH == 3 ? 32 : 8;
+    int64_t smallest, largest;
+    paddings(g, &smallest, &largest);
+    if (largest > g->KH / 2 && pcnn_option_winograd != PCNN_WINOGRAD_ALWAYS)
+        return "padding above half the kernel: outputs of few products would lose digits";
+    return pcnn_winograd_refuse(dtype, g, N, g->C, largest > 0 ? padded_least : least);
+}
+
+/* For dx it is the other way round: without padding its corners have one product a channel. */
+const char *
+pcnn_winograd_dx_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *f, int64_t N)
+{
+    const int64_t least = f->KH == 3 ? 40 : 16, padded_least = f->KH == 3 ? 16 : 8;
+    int64_t smallest, largest;
+    paddings(f, &smallest, &largest);
+    return pcnn_winograd_refuse(dtype, f, N, f->OC, smallest < f->KH / 2 ? least : padded_least);
 }

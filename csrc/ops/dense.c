@@ -1,12 +1,14 @@
 /* dense: y[n][o] = activation(b[o] + sum over i of x[n][i] w[i][o]), or w[o][i] with transpose_w.
  *
- * The product is OpenBLAS's, cut into tiles; bias and activation are applied to a tile while it is
- * warm. Backward needs x and w: dx = dy w^T, dw = x^T dy, db = the column sums of dy. The activation
+ * Batches are computed in lines of sixteen rows (dense_lines.c), which gives the bits that
+ * dense_maps gives for the same numbers; else the product is OpenBLAS's, cut into tiles. Bias and
+ * activation are applied to a tile while it is warm. Backward needs x and w: dx = dy w^T, dw = x^T dy, db = the column sums of dy. The activation
  * is set by the plan after differentiation; there is no gradient through it here. */
 #include "blas/gemm.h"
 #include "isa/kernels.h"
 #include "ops/activation.h"
 #include "ops/dense_few.h"
+#include "ops/dense_lines.h"
 #include "ops/matmul.h"
 #include "ops/op.h"
 #include "ops/reduce.h"
@@ -97,6 +99,36 @@ epilogue_of(const pcnn_site *site)
 }
 
 static const char *
+refuse_lines(const pcnn_site *site)
+{
+    const int64_t *x = site->in[0].type.shape;
+    if (((const pcnn_dense_attrs *)site->attrs)->transpose_w)
+        return "w is stored [O, I]";
+    return pcnn_dense_lines_suit(x[0], x[1], site->out[0].type.shape[1])
+               ? NULL
+               : "less than 8 rows, no numbers, or a result that no cache holds";
+}
+
+static int64_t
+workspace_lines(const pcnn_site *site)
+{
+    const int64_t *x = site->in[0].type.shape;
+    return pcnn_dense_rows_workspace(site->in[0].type.dtype, x[0], x[1], site->out[0].type.shape[1],
+                                     PCNN_DENSE_FORWARD);
+}
+
+static pcnn_status
+run_lines(const pcnn_site *site)
+{
+    const int64_t *x = site->in[0].type.shape;
+    pcnn_dense_rows_forward(
+        site->in[0].type.dtype, x[0], x[1], site->out[0].type.shape[1], site->in[0].data,
+        site->in[1].data, site->n_in > 2 ? site->in[2].data : NULL,
+        ((const pcnn_dense_attrs *)site->attrs)->activation, site->out[0].data, site->work);
+    return PCNN_OK;
+}
+
+static const char *
 refuse_few(const pcnn_site *site)
 {
     const pcnn_dense_attrs *attrs = site->attrs;
@@ -169,6 +201,7 @@ static const pcnn_attr attrs[] = {
 
 static const pcnn_impl impls[] = {
     {.name = "few", .refuse = refuse_few, .workspace = workspace_few, .run = run_few},
+    {.name = "lines", .refuse = refuse_lines, .workspace = workspace_lines, .run = run_lines},
     {.name = "gemm", .refuse = refuse_gemm, .run = run_gemm},
     {.name = "reference", .run = run_reference},
     {.name = NULL},

@@ -61,6 +61,7 @@ enum { PIECE = 1024 };
 typedef struct job {
     const pcnn_kernels *kernels;
     pcnn_dropout dropout;
+    pcnn_dtype dtype;
     const char *x;
     char *y;
     int64_t positions, inner;   /* of an image: numbers drawn, elements for each */
@@ -87,7 +88,9 @@ task(void *context, int64_t begin, int64_t end, int worker)
 static void
 elements_n16(const job *job, const void *x, void *y, int64_t image, int64_t first, int64_t end)
 {
-    job->kernels->dropout_n16(&job->dropout, x, y, image, first, end);
+    const int64_t skipped = first * PCNN_BLOCK * (int64_t)pcnn_dtype_size(job->dtype);
+    job->kernels->dropout_n16(&job->dropout, (const char *)x + skipped, (char *)y + skipped, image,
+                              first, end);
 }
 
 static void
@@ -108,34 +111,49 @@ scalar(const job *job, const void *x, void *y, int64_t image, int64_t first, int
     job->kernels->dropout_reference(&job->dropout, x, y, image, first, end, job->inner);
 }
 
+/* What is drawn with, and from which rate on nothing is kept: 2^32 * rate, rounded; 0 keeps all,
+ * 2^32 keeps nothing. */
+static uint64_t
+fill_dropout(const pcnn_site *site, pcnn_dropout *dropout)
+{
+    const dropout_attrs *a = site->attrs;
+    const int64_t *seed = site->in[1].data;
+    const uint64_t key = (uint64_t)seed[0];
+    const uint64_t threshold = (uint64_t)(a->rate * 4294967296.0 + 0.5);
+    *dropout = (pcnn_dropout){.key = {(uint32_t)key, (uint32_t)(key >> 32)},
+                              .stream = (uint32_t)seed[1],
+                              .call = (uint32_t)seed[2],
+                              .threshold = (uint32_t)threshold,
+                              .scale = a->rate < 1 ? 1 / (1 - a->rate) : 0};
+    return threshold;
+}
+
+/* Where nothing is random, y is written: true. */
+static bool
+is_settled(double rate, uint64_t threshold, const void *x, void *y, int64_t bytes)
+{
+    if (threshold > UINT32_MAX)
+        memset(y, 0, (size_t)bytes);
+    else if (rate == 0 && y != x)
+        memcpy(y, x, (size_t)bytes);
+    return threshold > UINT32_MAX || rate == 0;
+}
+
 /* Fills all of the job but its kernel; false: nothing is random, and y is already written. */
 static bool
 prepare(const pcnn_site *site, job *job)
 {
     const dropout_attrs *a = site->attrs;
     const pcnn_tensor *x = &site->in[0];
-    const int64_t *shape = x->type.shape, *seed = site->in[1].data;
+    const int64_t *shape = x->type.shape;
     const bool n16 = x->layout == PCNN_N16;
     const int64_t bytes = pcnn_layout_bytes(&x->type, x->layout);
-    /* 2^32 * rate, rounded: 0 keeps all, 2^32 keeps nothing. */
-    const uint64_t threshold = (uint64_t)(a->rate * 4294967296.0 + 0.5);
     if (bytes == 0)
         return false;
-    if (threshold > UINT32_MAX) {
-        memset(site->out[0].data, 0, (size_t)bytes);
+    const uint64_t threshold = fill_dropout(site, &job->dropout);
+    if (is_settled(a->rate, threshold, x->data, site->out[0].data, bytes))
         return false;
-    }
-    if (a->rate == 0) {
-        if (site->out[0].data != x->data)
-            memcpy(site->out[0].data, x->data, (size_t)bytes);
-        return false;
-    }
-    const uint64_t key = (uint64_t)seed[0];
-    job->dropout = (pcnn_dropout){.key = {(uint32_t)key, (uint32_t)(key >> 32)},
-                                  .stream = (uint32_t)seed[1],
-                                  .call = (uint32_t)seed[2],
-                                  .threshold = (uint32_t)threshold,
-                                  .scale = 1 / (1 - a->rate)};
+    job->dtype = x->type.dtype;
     job->kernels = pcnn_kernels_for(x->type.dtype);
     job->x = x->data;
     job->y = site->out[0].data;
@@ -204,8 +222,33 @@ refuse_rows(const pcnn_site *site)
     return a->spatial ? "whole channels need few numbers" : NULL;
 }
 
+/* ---- in a chain ---- */
+
+static bool
+plane_accepts(const pcnn_site *site)
+{
+    const dropout_attrs *a = site->attrs;
+    return !a->spatial;
+}
+
+static void
+plane_apply(const pcnn_site *site, const pcnn_plane *plane)
+{
+    const dropout_attrs *a = site->attrs;
+    const pcnn_type *x = &site->in[0].type;
+    const int64_t pixels = x->shape[2] * x->shape[3], first = plane->channel * pixels;
+    const int64_t bytes = pixels * PCNN_BLOCK * (int64_t)pcnn_dtype_size(x->dtype);
+    pcnn_dropout dropout;
+    const uint64_t threshold = fill_dropout(site, &dropout);
+    if (!is_settled(a->rate, threshold, plane->in[0], plane->out[0], bytes))
+        pcnn_kernels_for(x->dtype)->dropout_n16(&dropout, plane->in[0], plane->out[0],
+                                                plane->block * PCNN_BLOCK, first, first + pixels);
+}
+
+static const pcnn_planes planes = {.accepts = plane_accepts, .apply = plane_apply};
+
 static const pcnn_impl impls[] = {
-    {.name = "n16", .n16_in = 1, .n16_out = 1, .in_place = 1, .run = run_n16},
+    {.name = "n16", .n16_in = 1, .n16_out = 1, .in_place = 1, .run = run_n16, .planes = &planes},
     {.name = "rows", .in_place = 1, .refuse = refuse_rows, .run = run_rows},
     {.name = "reference", .in_place = 1, .run = run_reference},
     {.name = NULL},

@@ -154,7 +154,8 @@ enter_group(const pcnn_dropout *d, call_part call, const images_part *part, uint
 
 enum { PAIRS = 16 / (2 * WIDE) };
 
-/* x[.][16] -> y[.][16] of the images from `image` on, positions first .. end-1; first % 4 == 0. */
+/* Positions first .. end-1 of the images from `image` on: x[end - first][16] -> y. Where `first`
+ * or `end` is no multiple of 4, a few words are drawn for nothing. */
 void
 PCNN_K(dropout_n16)(const void *dropout, const void *px, void *py, int64_t image, int64_t first,
                     int64_t end)
@@ -169,19 +170,19 @@ PCNN_K(dropout_n16)(const void *dropout, const void *px, void *py, int64_t image
     images_part part[PAIRS];
     for (int q = 0; q < PAIRS; q++)
         part[q] = rounds_of_images(d, call, (uint32_t)image, q);
-    for (int64_t p = first; p < end; p += 4)
+    for (int64_t p = first / 4 * 4; p < end; p += 4)
         for (int q = 0; q < PAIRS; q++) {
             wide a[4], b[4];
             enter_group(d, call, &part[q], (uint32_t)(p / 4), a, b);
             philox_pair(a, b, &s, 2);
             UNROLL for (int j = 0; j < 4; j++)
             {
-                if (p + j >= end)
-                    break;
+                if (p + j < first || p + j >= end)
+                    continue;
                 ivec mask[MASKS];
                 keep_masks(a[j], b[j], d, mask);
                 for (int m = 0; m < MASKS; m++) {
-                    int64_t at = (p + j) * 16 + q * 2 * WIDE + m * LANES;
+                    int64_t at = (p + j - first) * 16 + q * 2 * WIDE + m * LANES;
                     vstore(y + at, (vec)((ivec)(vload(x + at) * scale) & mask[m]));
                 }
             }
@@ -245,6 +246,21 @@ draw_positions(const pcnn_dropout *d, const schedule *s, uint32_t image, uint32_
     }
 }
 
+/* All ones where a word reaches the threshold: selected, as a jump would be guessed wrong half of the
+ * time. */
+ALWAYS_INLINE ivec
+words_at_least(const uint32_t *words, uint32_t threshold)
+{
+    typedef uint32_t lane_words __attribute__((vector_size(LANES * 4)));
+    lane_words w;
+    memcpy(&w, words, sizeof w);
+#if defined(PCNN_REAL_F64)
+    return __builtin_convertvector(w, ivec) >= (integer)threshold - (ivec){0};
+#else
+    return (ivec)(w >= threshold - (lane_words){0});
+#endif
+}
+
 /* One image x[P] -> y[P], positions first .. end-1; first % 4 == 0. */
 void
 PCNN_K(dropout_rows)(const void *dropout, const void *px, void *py, int64_t image, int64_t first,
@@ -259,10 +275,14 @@ PCNN_K(dropout_rows)(const void *dropout, const void *px, void *py, int64_t imag
     for (int64_t p = first; p < end; p += DRAWN) {
         uint32_t words[DRAWN];
         draw_positions(d, &s, (uint32_t)image, (uint32_t)(p / 4), words);
-        int64_t n = end - p < DRAWN ? end - p : DRAWN;
-        for (int64_t i = 0; i < n; i++) {
-            real scaled = x[p + i] * scale;
-            y[p + i] = words[i] >= threshold ? scaled : 0;
+        if (end - p < DRAWN) {
+            for (int64_t i = 0; i < end - p; i++)
+                y[p + i] = words[i] >= threshold ? x[p + i] * scale : 0;
+            break;
+        }
+        for (int64_t i = 0; i < DRAWN; i += LANES) {
+            const ivec mask = words_at_least(words + i, threshold);
+            vstore(y + p + i, (vec)((ivec)(vload(x + p + i) * scale) & mask));
         }
     }
 }

@@ -164,6 +164,30 @@ pcnn_elementwise_run(const pcnn_site *site, pcnn_row_function row, double parame
     return PCNN_OK;
 }
 
+void
+pcnn_elementwise_plane(const pcnn_site *site, const pcnn_plane *plane, pcnn_row_function row,
+                       double parameter, bool keeps_zero)
+{
+    const pcnn_type *type = &site->out[0].type;
+    const int64_t pixels = type->shape[2] * type->shape[3];
+    const int64_t images = type->shape[0] - plane->block * PCNN_BLOCK;
+    int64_t step[PCNN_ROW_OPERANDS];
+    for (int k = 0; k < site->n_in; k++)
+        step[k] = site->in[k].layout == PCNN_N16;
+    row(plane->in, step, plane->out[0], pixels * PCNN_BLOCK, parameter);
+    if (images < PCNN_BLOCK && !keeps_zero)
+        pcnn_kernels_for(type->dtype)->clear_lanes(plane->out[0], pixels, images);
+}
+
+bool
+pcnn_elementwise_plane_accepts(const pcnn_site *site)
+{
+    for (int k = 0; k < site->n_in; k++)
+        if (site->in[k].layout != PCNN_N16 && pcnn_type_size(&site->in[k].type) != 1)
+            return false;
+    return true;
+}
+
 const char *
 pcnn_elementwise_refuse_n16(const pcnn_site *site)
 {

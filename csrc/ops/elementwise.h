@@ -21,6 +21,11 @@ typedef void (*pcnn_row_function)(const void *const *in, const int64_t *step, vo
 pcnn_status pcnn_elementwise_run(const pcnn_site *site, pcnn_row_function row, double parameter,
                                  bool keeps_zero, double ns);
 
+/* The same on a plane, in a chain, where plain operands are numbers: which `accepts` tells. */
+void pcnn_elementwise_plane(const pcnn_site *site, const pcnn_plane *plane, pcnn_row_function row,
+                            double parameter, bool keeps_zero);
+bool pcnn_elementwise_plane_accepts(const pcnn_site *site);
+
 /* For an implementation with N16 operands: those have the output's shape, the plain ones (numbers,
  * or one number a channel) do not differ from image to image. */
 const char *pcnn_elementwise_refuse_n16(const pcnn_site *site);

@@ -122,9 +122,9 @@ static const pcnn_attr attrs[] = {
 };
 
 static const pcnn_impl impls[] = {
-    {"n16_maps", 0, 1, 0, refuse_maps, NULL, run_maps},
-    {"n16", 0, 1, 0, refuse_rows_n16, NULL, run_rows},
-    {"plain", 0, 0, 0, NULL, NULL, run_rows},
+    {"n16_maps", 0, 1, 0, refuse_maps, NULL, run_maps, NULL},
+    {"n16", 0, 1, 0, refuse_rows_n16, NULL, run_rows, NULL},
+    {"plain", 0, 0, 0, NULL, NULL, run_rows, NULL},
     {0},
 };
 

@@ -279,12 +279,12 @@ cross_entropy_gradient(pcnn_grad *grad)
 
 /* ---- the ops ---- */
 
-static const pcnn_impl nll_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_nll}, {0}};
-static const pcnn_impl nll_grad_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_nll_grad}, {0}};
-static const pcnn_impl cross_entropy_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_cross_entropy},
-                                                {0}};
+static const pcnn_impl nll_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_nll, NULL}, {0}};
+static const pcnn_impl nll_grad_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_nll_grad, NULL}, {0}};
+static const pcnn_impl cross_entropy_impls[] = {
+    {"plain", 0, 0, 0, NULL, NULL, run_cross_entropy, NULL}, {0}};
 static const pcnn_impl cross_entropy_grad_impls[] = {
-    {"plain", 0, 0, 0, NULL, NULL, run_cross_entropy_grad},
+    {"plain", 0, 0, 0, NULL, NULL, run_cross_entropy_grad, NULL},
     {0},
 };
 

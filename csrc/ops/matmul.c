@@ -2,10 +2,12 @@
  * swapped first where transpose_a or transpose_b says so.
  *
  * Both have two dimensions, or the same leading ones (no broadcasting). Backward needs a and b; each
- * derivative is a matmul again. */
+ * derivative is a matmul again. The gradients of a dense layer, a b^T and a^T b, are computed in
+ * lines of sixteen images (dense_lines.c), which gives the bits that dense_maps' gradients have. */
 #include "blas/gemm.h"
 #include "core/parallel.h"
 #include "isa/kernels.h"
+#include "ops/dense_lines.h"
 #include "ops/matmul.h"
 #include "ops/op.h"
 
@@ -119,6 +121,51 @@ run_matrices(void *context, int64_t begin, int64_t end, int worker)
         multiply(job->site, &job->sizes, matrix, true);
 }
 
+/* As the gradient of a dense layer of N rows, I inputs and O outputs: a b^T is dy w^T, [N, O] by
+ * [I, O]; a^T b is x^T dy, [N, I] by [N, O]. */
+typedef struct {
+    pcnn_dense_pass pass;
+    int64_t N, I, O;
+} layer;
+
+static layer
+layer_of(const pcnn_site *site)
+{
+    const sizes s = sizes_of(&site->in[0].type, &site->in[1].type, site->attrs);
+    if (((const pcnn_matmul_attrs *)site->attrs)->transpose_a)
+        return (layer){PCNN_DENSE_DW, s.K, s.M, s.N};
+    return (layer){PCNN_DENSE_DX, s.M, s.N, s.K};
+}
+
+static const char *
+refuse_lines(const pcnn_site *site)
+{
+    const pcnn_matmul_attrs *attrs = site->attrs;
+    const layer l = layer_of(site);
+    if (site->in[0].type.ndim != 2 || attrs->transpose_a == attrs->transpose_b)
+        return "not one of a dense layer's gradients";
+    return pcnn_dense_lines_suit(l.N, l.I, l.O)
+               ? NULL
+               : "less than 8 rows, no numbers, or a gradient that no cache holds";
+}
+
+static int64_t
+workspace_lines(const pcnn_site *site)
+{
+    const layer l = layer_of(site);
+    return pcnn_dense_rows_workspace(site->in[0].type.dtype, l.N, l.I, l.O, l.pass);
+}
+
+static pcnn_status
+run_lines(const pcnn_site *site)
+{
+    const layer l = layer_of(site);
+    (l.pass == PCNN_DENSE_DX ? pcnn_dense_rows_dx : pcnn_dense_rows_dw)(
+        site->in[0].type.dtype, l.N, l.I, l.O, site->in[0].data, site->in[1].data,
+        site->out[0].data, site->work);
+    return PCNN_OK;
+}
+
 static const char *
 refuse_gemm(const pcnn_site *site)
 {
@@ -166,6 +213,7 @@ static const pcnn_attr attrs[] = {
 };
 
 static const pcnn_impl impls[] = {
+    {.name = "lines", .refuse = refuse_lines, .workspace = workspace_lines, .run = run_lines},
     {.name = "gemm", .refuse = refuse_gemm, .run = run_gemm},
     {.name = "reference", .run = run_reference},
     {.name = NULL},

@@ -2,12 +2,13 @@
  *
  * Taps in the padding do not take part. A NaN in a window makes its result NaN. The gradient of a
  * window goes to its first maximum in row-major order, as in TensorFlow and PyTorch; it is found
- * again from x and y, which is cheaper than keeping positions through the whole forward run.
+ * again from x and y. A plan that holds forward and backward keeps positions instead
+ * (max_pool2d_index.c).
  * Not handled: dilation, ceil mode (pad at the bottom and right instead). */
 #include "core/parallel.h"
 #include "isa/kernels.h"
 #include "ops/elementwise.h"
-#include "ops/pool2d.h"
+#include "ops/max_pool2d.h"
 
 static const pcnn_attr attrs[] = {
     PCNN_WINDOW2D_ATTRS(0),
@@ -114,23 +115,46 @@ run_plain(const pcnn_site *site)
     return run_forward(site, kernels(site)->max_pool2d_plain);
 }
 
+/* ---- forward in a chain ---- */
+
+static void
+forward_plane(const pcnn_site *site, const pcnn_plane *plane, forward_kernel kernel)
+{
+    job job;
+    fill_job(&job, site->attrs, &site->in[0], &site->out[0]);
+    kernel(&job.geometry, plane->in[0], plane->out[0], 1);
+}
+
+static void
+plane_2x2(const pcnn_site *site, const pcnn_plane *plane)
+{
+    forward_plane(site, plane, kernels(site)->max_pool2d_2x2);
+}
+
+static void
+plane_n16(const pcnn_site *site, const pcnn_plane *plane)
+{
+    forward_plane(site, plane, kernels(site)->max_pool2d_n16);
+}
+
+static const pcnn_planes planes_2x2 = {.apply = plane_2x2}, planes_n16 = {.apply = plane_n16};
+
 static const pcnn_impl impls[] = {
-    {.name = "n16_2x2", .n16_in = 1, .n16_out = 1, .refuse = refuse_other_than_2x2, .run = run_2x2},
-    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_n16},
+    {.name = "n16_2x2",
+     .n16_in = 1,
+     .n16_out = 1,
+     .refuse = refuse_other_than_2x2,
+     .run = run_2x2,
+     .planes = &planes_2x2},
+    {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_n16, .planes = &planes_n16},
     {.name = "rows_2x2", .refuse = refuse_other_than_2x2, .run = run_rows},
     {.name = "reference", .run = run_plain},
     {.name = NULL},
 };
 
-/* `relu_input` is set by the plan's fuse pass: x was made by relu, whose gradient follows. */
-typedef struct {
-    pcnn_window2d window;
-    int64_t relu_input;
-} max_pool2d_grad_attrs;
-
 static const pcnn_attr grad_attrs[] = {
     PCNN_WINDOW2D_ATTRS(0),
-    PCNN_ATTR(max_pool2d_grad_attrs, relu_input, PCNN_ATTR_BOOL, "False"),
+    PCNN_ATTR(pcnn_max_pool2d_grad_attrs, relu_input, PCNN_ATTR_BOOL, "False"),
     {NULL, 0, 0, NULL, NULL},
 };
 
@@ -139,7 +163,7 @@ gradient(pcnn_grad *grad)
 {
     if (!grad->wanted[0])
         return PCNN_OK;
-    max_pool2d_grad_attrs back = {*(const pcnn_window2d *)grad->attrs, 0};
+    pcnn_max_pool2d_grad_attrs back = {*(const pcnn_window2d *)grad->attrs, 0};
     return PCNN_EMIT(grad, &grad->din[0], max_pool2d_grad, &back, grad->dout[0], grad->in[0],
                      grad->out[0]);
 }
@@ -192,7 +216,7 @@ run_gradient(const pcnn_site *site, gradient_kernel kernel)
 {
     job job = {
         .gradient = kernel, .dy = site->in[0].data, .y = site->in[2].data, .dx = site->out[0].data};
-    const max_pool2d_grad_attrs *a = site->attrs;
+    const pcnn_max_pool2d_grad_attrs *a = site->attrs;
     fill_job(&job, &a->window, &site->in[1], &site->in[2]);
     if (a->relu_input)
         job.mask = kernels(site);
@@ -220,13 +244,43 @@ run_grad_plain(const pcnn_site *site)
     return run_gradient(site, kernels(site)->max_pool2d_grad_plain);
 }
 
+/* ---- gradient in a chain ---- */
+
+static void
+gradient_plane(const pcnn_site *site, const pcnn_plane *plane, gradient_kernel kernel)
+{
+    const pcnn_max_pool2d_grad_attrs *a = site->attrs;
+    job job;
+    fill_job(&job, &a->window, &site->in[1], &site->in[2]);
+    kernel(&job.geometry, plane->in[0], plane->in[1], plane->in[2], plane->out[0], 1);
+    if (a->relu_input)
+        pcnn_mask_by_relu(kernels(site), plane->out[0], plane->in[1],
+                          job.geometry.H * job.geometry.W * PCNN_BLOCK);
+}
+
+static void
+grad_plane_2x2(const pcnn_site *site, const pcnn_plane *plane)
+{
+    gradient_plane(site, plane, kernels(site)->max_pool2d_grad_2x2);
+}
+
+static void
+grad_plane_n16(const pcnn_site *site, const pcnn_plane *plane)
+{
+    gradient_plane(site, plane, kernels(site)->max_pool2d_grad_n16);
+}
+
+static const pcnn_planes grad_planes_2x2 = {.apply = grad_plane_2x2},
+                         grad_planes_n16 = {.apply = grad_plane_n16};
+
 static const pcnn_impl grad_impls[] = {
     {.name = "n16_2x2",
      .n16_in = 7,
      .n16_out = 1,
      .refuse = refuse_other_than_2x2,
-     .run = run_grad_2x2},
-    {.name = "n16", .n16_in = 7, .n16_out = 1, .run = run_grad_n16},
+     .run = run_grad_2x2,
+     .planes = &grad_planes_2x2},
+    {.name = "n16", .n16_in = 7, .n16_out = 1, .run = run_grad_n16, .planes = &grad_planes_n16},
     {.name = "reference", .run = run_grad_plain},
     {.name = NULL},
 };
@@ -239,7 +293,7 @@ const pcnn_op pcnn_op_max_pool2d_grad = {
     .n_out = 1,
     .out_names = {"dx"},
     .attrs = grad_attrs,
-    .attrs_size = sizeof(max_pool2d_grad_attrs),
+    .attrs_size = sizeof(pcnn_max_pool2d_grad_attrs),
     .flags = PCNN_OP_INTERNAL,
     .infer = infer_grad,
     .impls = grad_impls,

@@ -5,13 +5,12 @@
  * maxima and selections of zeros are zeros: no mask is needed. */
 #include "isa/kernels.h"
 #include "isa/vec.h"
-#include "ops/pool2d.h"
+#include "ops/max_pool2d_tap.h"
 
-/* The running maximum: the earlier of equal values stays, NaN beats everything and stays. */
 ALWAYS_INLINE vec
 max_or_nan(vec m, vec t)
 {
-    return vselect((t > m) | (t != t), t, m);
+    return vselect(beats(t, m), t, m);
 }
 
 /* Lanes where tap x holds the maximum y of its window. A NaN tap implies a NaN maximum. */
@@ -162,7 +161,7 @@ PCNN_K(max_pool2d_plain)(const void *shape, const void *px, void *py, int64_t ma
                 for (int64_t u = u0; u < u1; u++)
                     for (int64_t v = v0; v < v1; v++) {
                         real tap = x[(row + u) * s->W + column + v];
-                        if (tap > best || tap != tap)
+                        if (tap_beats(tap, best))
                             best = tap;
                     }
                 *y++ = best;

@@ -81,35 +81,89 @@ pcnn_norm_total(const pcnn_norm_job *job, int64_t c, double sums[2])
 
 /* ---- passes ---- */
 
+static void
+grad_sums(const pcnn_norm_job *job, int64_t k, int64_t c, const pcnn_chunk *chunk, const void *dy,
+          const void *x)
+{
+    const pcnn_channels *view = &job->view;
+    double *sums = pcnn_channels_partials(view, job->site->work, k, c);
+    const void *mean = pcnn_norm_at(&job->site->in[2], c * (int64_t)view->itemsize);
+    if (view->columns)
+        job->kernels->batch_norm_column_grad_sums(dy, x, chunk->n, view->C, mean, sums);
+    else
+        job->kernels->batch_norm_row_grad_sums(dy, x, chunk->n, chunk->lanes, view->C, mean, sums);
+}
+
 void
 pcnn_norm_grad_sums(const void *context, int64_t k, int64_t c)
 {
     const pcnn_norm_job *job = context;
-    const pcnn_channels *view = &job->view;
     const pcnn_tensor *in = job->site->in;
-    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
-    double *sums = pcnn_channels_partials(view, job->site->work, k, c);
-    const void *dy = pcnn_norm_at(&in[0], chunk.offset), *x = pcnn_norm_at(&in[1], chunk.offset);
-    const void *mean = pcnn_norm_at(&in[2], c * (int64_t)view->itemsize);
+    pcnn_chunk chunk = pcnn_channels_chunk(&job->view, k, c);
+    grad_sums(job, k, c, &chunk, pcnn_norm_at(&in[0], chunk.offset),
+              pcnn_norm_at(&in[1], chunk.offset));
+}
+
+static void
+affine(const pcnn_norm_job *job, int64_t c, const pcnn_chunk *chunk, const void *source,
+       void *target)
+{
+    const pcnn_channels *view = &job->view;
+    const void *coef = pcnn_channels_coefficients(view, job->site->work, c);
     if (view->columns)
-        job->kernels->batch_norm_column_grad_sums(dy, x, chunk.n, view->C, mean, sums);
+        job->kernels->batch_norm_column_apply(source, target, chunk->n, view->C, coef);
     else
-        job->kernels->batch_norm_row_grad_sums(dy, x, chunk.n, chunk.lanes, view->C, mean, sums);
+        job->kernels->batch_norm_row_apply(source, target, chunk->n, chunk->lanes, view->C, coef);
 }
 
 void
 pcnn_norm_affine(const void *context, int64_t k, int64_t c)
 {
     const pcnn_norm_job *job = context;
-    const pcnn_channels *view = &job->view;
-    pcnn_chunk chunk = pcnn_channels_chunk(view, k, c);
-    const void *coef = pcnn_channels_coefficients(view, job->site->work, c);
-    const void *source = pcnn_norm_at(&job->site->in[0], chunk.offset);
-    void *target = pcnn_norm_at(&job->site->out[0], chunk.offset);
-    if (view->columns)
-        job->kernels->batch_norm_column_apply(source, target, chunk.n, view->C, coef);
-    else
-        job->kernels->batch_norm_row_apply(source, target, chunk.n, chunk.lanes, view->C, coef);
+    pcnn_chunk chunk = pcnn_channels_chunk(&job->view, k, c);
+    affine(job, c, &chunk, pcnn_norm_at(&job->site->in[0], chunk.offset),
+           pcnn_norm_at(&job->site->out[0], chunk.offset));
+}
+
+/* ---- the same on a plane of N16 ---- */
+
+void
+pcnn_norm_plane(const pcnn_site *site, const pcnn_plane *plane, pcnn_norm_chunk_pass pass)
+{
+    const pcnn_norm_job job = pcnn_norm_make_job(site);
+    for (int64_t i = 0; i < job.view.per_row; i++) {
+        int64_t k = plane->block * job.view.per_row + i;
+        pcnn_chunk chunk = pcnn_channels_chunk(&job.view, k, plane->channel);
+        pass(&job, plane, k, &chunk);
+    }
+}
+
+static void
+plane_grad_sums(const pcnn_norm_job *job, const pcnn_plane *plane, int64_t k,
+                const pcnn_chunk *chunk)
+{
+    grad_sums(job, k, plane->channel, chunk, (const char *)plane->in[0] + chunk->within,
+              (const char *)plane->in[1] + chunk->within);
+}
+
+void
+pcnn_norm_plane_grad_sums(const pcnn_site *site, const pcnn_plane *plane)
+{
+    pcnn_norm_plane(site, plane, plane_grad_sums);
+}
+
+static void
+plane_affine(const pcnn_norm_job *job, const pcnn_plane *plane, int64_t k, const pcnn_chunk *chunk)
+{
+    (void)k;
+    affine(job, plane->channel, chunk, (const char *)plane->in[0] + chunk->within,
+           (char *)plane->out[0] + chunk->within);
+}
+
+void
+pcnn_norm_plane_affine(const pcnn_site *site, const pcnn_plane *plane)
+{
+    pcnn_norm_plane(site, plane, plane_affine);
 }
 
 /* ---- which implementation ---- */

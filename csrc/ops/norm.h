@@ -41,9 +41,16 @@ void pcnn_norm_total(const pcnn_norm_job *job, int64_t c, double sums[2]);
 
 /* A pass: sum of dy and of dy (x - mean); inputs dy, x, mean. */
 void pcnn_norm_grad_sums(const void *job, int64_t k, int64_t c);
+void pcnn_norm_plane_grad_sums(const pcnn_site *site, const pcnn_plane *plane);
 
 /* A pass: output 0 = (input 0 - coef[0]) * coef[1] + coef[2]. */
 void pcnn_norm_affine(const void *job, int64_t k, int64_t c);
+void pcnn_norm_plane_affine(const pcnn_site *site, const pcnn_plane *plane);
+
+/* Calls `pass` for every chunk k of a plane, with the chunk's offset in the plane in bytes. */
+typedef void (*pcnn_norm_chunk_pass)(const pcnn_norm_job *job, const pcnn_plane *plane, int64_t k,
+                                     const pcnn_chunk *chunk);
+void pcnn_norm_plane(const pcnn_site *site, const pcnn_plane *plane, pcnn_norm_chunk_pass pass);
 
 /* The order of implementations is n16, rows, columns, reference: why one does not take the call. */
 const char *pcnn_norm_refuse_n16(const pcnn_site *site);

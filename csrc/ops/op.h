@@ -66,6 +66,48 @@ typedef struct {
     void *work; /* the booked workspace, 64-byte aligned, contents undefined */
 } pcnn_site;
 
+/* One plane [H][W][16] of a call in N16: a block of sixteen images, a channel. */
+typedef struct {
+    int64_t block, channel;
+    const void *const *in; /* of an operand in N16 its plane; of a plain one the whole */
+    void *const *out;
+} pcnn_plane;
+
+/* What can only be the first step of a chain: it needs all of its inputs, and makes whole planes of
+ * its one output, those of a tile of channels at a time (convolution). */
+typedef struct {
+    int64_t (*tiles)(const pcnn_site *site);
+    int64_t (*channel)(const pcnn_site *site,
+                       int64_t tile); /* its first; behind the last tile: C */
+    double (*prepare)(const pcnn_site *site); /* before all tiles; the rough cost of them in ns */
+    void (*fill)(const pcnn_site *site, int64_t block, int64_t tile, void *planes);
+} pcnn_source;
+
+/* What can only be the last step of a chain: it takes the planes of its input 1, a tile of channels
+ * at a time, needs all of its other inputs, and has no N16 result (gradients of weights). */
+typedef struct {
+    int64_t (*tiles)(const pcnn_site *site);
+    int64_t (*channel)(const pcnn_site *site, int64_t tile); /* as a source's */
+    void (*take)(const pcnn_site *site, int64_t block, int64_t tile, const void *planes);
+    void (*finish)(const pcnn_site *site); /* when all are taken */
+} pcnn_sink;
+
+/* An implementation whose N16 results depend, plane by plane, on the same planes of its N16 inputs
+ * can run in a chain (plan/chain.c): a few steps on a plane while it is in the cache. In `site`,
+ * data of N16 operands may be NULL: only `plane` knows where they are. The bits are those of run. */
+typedef struct {
+    bool (*accepts)(const pcnn_site *site); /* NULL: every call that the implementation takes */
+    /* Where numbers of a whole channel are needed first: its planes' sums into the workspace, and
+     * when all planes have been seen, what the channel's plain outputs and `apply` need. Else
+     * NULL. */
+    void (*sums)(const pcnn_site *site, const pcnn_plane *plane);
+    void (*finish)(const pcnn_site *site, int64_t channel);
+    void (*apply)(const pcnn_site *site, const pcnn_plane *plane); /* fills the N16 outputs */
+    bool cheap; /* rather made again from planes at hand than stored and read */
+    const pcnn_source *source; /* if one of these is not NULL, all else is */
+    const pcnn_sink *sink;
+} pcnn_planes;
+
 typedef struct {
     const char *name; /* "n16", "im2col", "reference", ... */
     /* Bit i: input (output) i is in layout N16; every other is plain. An implementation with
@@ -78,6 +120,7 @@ typedef struct {
     const char *(*refuse)(const pcnn_site *site);
     int64_t (*workspace)(const pcnn_site *site); /* bytes; NULL: none */
     pcnn_status (*run)(const pcnn_site *site);
+    const pcnn_planes *planes; /* NULL: does not run in chains */
 } pcnn_impl;
 
 /* ---- the op ---- */

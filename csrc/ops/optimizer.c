@@ -91,7 +91,7 @@ run_assign(const pcnn_site *site)
     return PCNN_OK;
 }
 
-static const pcnn_impl assign_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_assign}, {0}};
+static const pcnn_impl assign_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_assign, NULL}, {0}};
 
 const pcnn_op pcnn_op_assign_ = {
     .name = "assign_",

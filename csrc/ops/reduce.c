@@ -110,15 +110,15 @@ workspace(const pcnn_site *site)
     return pcnn_fold_workspace(site, site_axes(site));
 }
 
-#define FOLD_IMPLS(id, kind)                               \
-    static pcnn_status run_##id(const pcnn_site *site)     \
-    {                                                      \
-        return pcnn_fold_run(site, kind, site_axes(site)); \
-    }                                                      \
-    static const pcnn_impl id##_impls[] = {                \
-        {"n16", 1, 0, 0, refuse_n16, workspace, run_##id}, \
-        {"plain", 0, 0, 0, NULL, workspace, run_##id},     \
-        {0},                                               \
+#define FOLD_IMPLS(id, kind)                                     \
+    static pcnn_status run_##id(const pcnn_site *site)           \
+    {                                                            \
+        return pcnn_fold_run(site, kind, site_axes(site));       \
+    }                                                            \
+    static const pcnn_impl id##_impls[] = {                      \
+        {"n16", 1, 0, 0, refuse_n16, workspace, run_##id, NULL}, \
+        {"plain", 0, 0, 0, NULL, workspace, run_##id, NULL},     \
+        {0},                                                     \
     };
 
 FOLD_IMPLS(sum, PCNN_FOLD_SUM)

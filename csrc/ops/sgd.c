@@ -84,7 +84,7 @@ static const pcnn_attr attrs[] = {
     {0},
 };
 
-static const pcnn_impl impls[] = {{"plain", 0, 0, 1, NULL, NULL, run}, {0}};
+static const pcnn_impl impls[] = {{"plain", 0, 0, 1, NULL, NULL, run, NULL}, {0}};
 
 const pcnn_op pcnn_op_sgd_ = {
     .name = "sgd_",

@@ -83,9 +83,9 @@ static const pcnn_attr attrs[] = {
         return PCNN_EMIT(grad, &grad->din[0], id##_grad, grad->attrs, grad->dout[0],             \
                          grad->out[0]);                                                          \
     }                                                                                            \
-    static const pcnn_impl id##_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_##id}, {0}};       \
-    static const pcnn_impl id##_grad_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_##id##_grad}, \
-                                                {0}};                                            \
+    static const pcnn_impl id##_impls[] = {{"plain", 0, 0, 0, NULL, NULL, run_##id, NULL}, {0}}; \
+    static const pcnn_impl id##_grad_impls[] = {                                                 \
+        {"plain", 0, 0, 0, NULL, NULL, run_##id##_grad, NULL}, {0}};                             \
     const pcnn_op pcnn_op_##id = {                                                               \
         .name = #id,                                                                             \
         .doc = text "\n\nx: one dimension or more, float32 or float64; y: the same.",            \

@@ -28,7 +28,7 @@ store(real *p, vec v, int64_t n)
 ALWAYS_INLINE vec
 inside(vec v, int64_t n, vec other)
 {
-    return n >= LANES ? v : vselect(vlanes_below(0, n), v, other);
+    return n >= LANES ? v : vselect(vfirst_lanes(n), v, other);
 }
 
 static real

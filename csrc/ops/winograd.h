@@ -1,6 +1,6 @@
 /* What the files of Winograd's convolution share: how tiles are counted and stored.
  *
- * Outputs are cut into tiles of 4x4; a tile reads 6x6 inputs. A *column* is one tile of one block
+ * Outputs are cut into tiles of 4x4 (kernels 3x3) or 2x2 (5x5); a tile reads 6x6 inputs. A *column* is one tile of one block
  * of 16 images: columns are numbered block after block, in a block row by row. A transformed tile
  * has 6x6 = 36 elements e. All buffers have e outermost:
  *
@@ -17,23 +17,30 @@
 #include "ops/conv2d.h"
 
 enum {
-    PCNN_WINOGRAD_TILE = 4,
     PCNN_WINOGRAD_ELEMENTS = 36,
     PCNN_WINOGRAD_PAD = 16, /* reals between the elements of a buffer */
+    PCNN_WINOGRAD_STRIP = 8, /* tiles, side by side, that are transformed together, at most */
     PCNN_WINOGRAD_SLOTS = 8, /* pieces of scratch memory, and so threads that can work at once */
 };
+
+/* Rows, and columns, of outputs of a tile. */
+static inline int64_t
+pcnn_winograd_tile(const pcnn_conv2d_geometry *g)
+{
+    return 7 - g->KH;
+}
 
 static inline int64_t
 pcnn_winograd_tile_columns(const pcnn_conv2d_geometry *g)
 {
-    return (g->OW + PCNN_WINOGRAD_TILE - 1) / PCNN_WINOGRAD_TILE;
+    return pcnn_tiles(g->OW, pcnn_winograd_tile(g));
 }
 
 /* Tiles of a map. */
 static inline int64_t
 pcnn_winograd_tiles(const pcnn_conv2d_geometry *g)
 {
-    return (g->OH + PCNN_WINOGRAD_TILE - 1) / PCNN_WINOGRAD_TILE * pcnn_winograd_tile_columns(g);
+    return pcnn_tiles(g->OH, pcnn_winograd_tile(g)) * pcnn_winograd_tile_columns(g);
 }
 
 /* Where a column is: image block and the tile's first output. */
@@ -45,9 +52,18 @@ static inline pcnn_winograd_place
 pcnn_winograd_place_of(const pcnn_conv2d_geometry *g, int64_t column)
 {
     const int64_t tiles = pcnn_winograd_tiles(g), across = pcnn_winograd_tile_columns(g);
-    const int64_t tile = column % tiles;
-    return (pcnn_winograd_place){column / tiles, tile / across * PCNN_WINOGRAD_TILE,
-                                 tile % across * PCNN_WINOGRAD_TILE};
+    const int64_t tile = column % tiles, size = pcnn_winograd_tile(g);
+    return (pcnn_winograd_place){column / tiles, tile / across * size, tile % across * size};
+}
+
+/* Tiles that stand side by side in one map: this many from `column` on, before column `end`. */
+static inline int64_t
+pcnn_winograd_strip_of(const pcnn_conv2d_geometry *g, int64_t column, int64_t end)
+{
+    const int64_t across = pcnn_winograd_tile_columns(g);
+    int64_t tiles = across - column % across;
+    tiles = tiles < end - column ? tiles : end - column;
+    return tiles < PCNN_WINOGRAD_STRIP ? tiles : PCNN_WINOGRAD_STRIP;
 }
 
 /* Why Winograd's transforms cannot, or should not, run a pass of this convolution; NULL: they can.
@@ -57,6 +73,8 @@ const char *pcnn_winograd_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *f
                                  int64_t terms, int64_t least);
 const char *pcnn_winograd_forward_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *g,
                                          int64_t N);
+const char *pcnn_winograd_dx_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *forward,
+                                    int64_t N);
 const char *pcnn_winograd_dw_refuse(const pcnn_site *site);
 int64_t pcnn_winograd_dw_workspace(const pcnn_site *site);
 pcnn_status pcnn_winograd_dw(const pcnn_site *site);

@@ -1,4 +1,4 @@
-/* Winograd's convolution F(4x4, 3x3) in layout N16: transforms of weights, of x and to y, and the
+/* Winograd's convolutions F(4x4, 3x3) and F(2x2, 5x5) in layout N16: transforms of weights, of x and to y, and the
  * products between them. The formulas are in winograd_tile.h, the buffers in winograd.h.
  *
  * For each of the 36 elements, M[column][oc] = sum over c of U[c][oc] V[column][c] is a matrix
@@ -30,36 +30,39 @@ PCNN_K(winograd_channels)(void)
 
 /* ---- weights ---- */
 
-/* U[e][tile][c][channels of the tile]: lanes are output channels. Vectors are stored whole; what is
- * too much is overwritten by the next c, and not stored where it would reach the next tile. */
-void
-PCNN_K(winograd_weights)(const void *geometry, const void *weights, void *transformed, int64_t step,
-                         int64_t tile0, int64_t tile1)
+/* Tiles tile0 .. tile1-1 of kernels of K x K. */
+ALWAYS_INLINE void
+transform_weights(const int K, const pcnn_conv2d_geometry *g, const real *weights,
+                  real *transformed, int64_t step, int64_t tile0, int64_t tile1)
 {
-    const pcnn_conv2d_geometry *g = geometry;
     const int64_t tiles = pcnn_tiles(g->OC, CHANNELS);
     for (int64_t t = tile0; t < tile1; t++) {
         const int64_t oc0 = pcnn_tile_begin(g->OC, tiles, t);
         const int64_t size = pcnn_tile_begin(g->OC, tiles, t + 1) - oc0;
         const int64_t wide = (size + LANES - 1) / LANES * LANES;
-        real tap[9][WIDTH];
+        real tap[25][WIDTH];
         memset(tap, 0, sizeof tap);
         for (int64_t c = 0; c < g->C; c++) {
-            const real *w = (const real *)weights + g->w_origin + oc0 * g->w_out + c * g->w_in;
-            for (int64_t o = 0; o < size; o++)
-                for (int i = 0; i < 3; i++)
-                    for (int j = 0; j < 3; j++)
-                        tap[3 * i + j][o] = w[o * g->w_out + i * g->w_row + j * g->w_column];
-            real *to = (real *)transformed + (oc0 * g->C + c * size);
+            const real *w = weights + g->w_origin + oc0 * g->w_out + c * g->w_in;
+            for (int64_t o = 0; o < size; o++) {
+                UNROLL
+                for (int i = 0; i < K; i++) {
+                    UNROLL
+                    for (int j = 0; j < K; j++)
+                        tap[K * i + j][o] = w[o * g->w_out + i * g->w_row + j * g->w_column];
+                }
+            }
+            real *to = transformed + (oc0 * g->C + c * size);
             const bool whole = c * size + wide <= g->C * size;
             for (int64_t v = 0; v < wide; v += LANES) {
-                vec half[6][3];
+                vec half[6][5];
                 UNROLL
-                for (int j = 0; j < 3; j++) {
-                    vec column[3] = {vload(&tap[j][v]), vload(&tap[3 + j][v]),
-                                     vload(&tap[6 + j][v])};
-                    vec r[6];
-                    winograd_weights(column, r);
+                for (int j = 0; j < K; j++) {
+                    vec column[5], r[6];
+                    UNROLL
+                    for (int i = 0; i < K; i++)
+                        column[i] = vload(&tap[K * i + j][v]);
+                    winograd_weights(K, column, r);
                     UNROLL
                     for (int i = 0; i < 6; i++)
                         half[i][j] = r[i];
@@ -67,7 +70,7 @@ PCNN_K(winograd_weights)(const void *geometry, const void *weights, void *transf
                 UNROLL
                 for (int i = 0; i < 6; i++) {
                     vec r[6];
-                    winograd_weights(half[i], r);
+                    winograd_weights(K, half[i], r);
                     UNROLL
                     for (int j = 0; j < 6; j++) {
                         real *at = to + (6 * i + j) * step + v;
@@ -82,38 +85,91 @@ PCNN_K(winograd_weights)(const void *geometry, const void *weights, void *transf
     }
 }
 
-/* ---- x ---- */
-
-/* V = B' d B for one tile; `row` reals from row to row of d, `step` from element to element. */
-ALWAYS_INLINE void
-transform_input(const real *d, int64_t row, real *V, int64_t step)
+/* U[e][tile][c][channels of the tile]: lanes are output channels. Vectors are stored whole; what is
+ * too much is overwritten by the next c, and not stored where it would reach the next tile. */
+void
+PCNN_K(winograd_weights)(const void *geometry, const void *weights, void *transformed, int64_t step,
+                         int64_t tile0, int64_t tile1)
 {
-    vec half[6][6];
-    UNROLL
-    for (int j = 0; j < 6; j++) {
-        vec column[6], r[6];
-        UNROLL
-        for (int i = 0; i < 6; i++)
-            column[i] = vload(d + i * row + j * PCNN_BLOCK);
-        winograd_input(column, r);
-        UNROLL
-        for (int i = 0; i < 6; i++)
-            half[i][j] = r[i];
-    }
-    UNROLL
-    for (int i = 0; i < 6; i++) {
-        vec r[6];
-        winograd_input(half[i], r);
-        UNROLL
-        for (int j = 0; j < 6; j++)
-            vstore(V + (6 * i + j) * step, r[j]);
-    }
+    const pcnn_conv2d_geometry *g = geometry;
+    if (g->KH == 3)
+        transform_weights(3, g, weights, transformed, step, tile0, tile1);
+    else
+        transform_weights(5, g, weights, transformed, step, tile0, tile1);
 }
+
+/* ---- x ---- */
 
 ALWAYS_INLINE int64_t
 clip(int64_t value, int64_t low, int64_t high)
 {
     return value < low ? low : value > high ? high : value;
+}
+
+/* half = B' d for one column of pixels, of which rows i0 .. i1-1 exist. */
+ALWAYS_INLINE void
+transform_pixels(const real *from, int64_t row, int64_t plane, int64_t i0, int64_t i1,
+                 real half[6][PCNN_BLOCK])
+{
+    for (int v = 0; v < PCNN_BLOCK; v += LANES) {
+        vec d[6], r[6];
+        UNROLL
+        for (int i = 0; i < 6; i++) {
+            const bool exists = i >= i0 && i < i1;
+            d[i] = exists ? vload(from + i * row + v) : (vec){0};
+            if (exists && v == 0)
+                winograd_prefetch(from + i * row, plane);
+        }
+        winograd_input(d, r);
+        UNROLL
+        for (int i = 0; i < 6; i++)
+            vstore(half[i] + v, r[i]);
+    }
+}
+
+/* V = B' d B for tiles side by side, which share columns of pixels. Loops that are not unrolled keep
+ * numbers and addresses in registers. */
+ALWAYS_INLINE void
+transform_inputs(const int T, const pcnn_conv2d_geometry *g, const real *x, real *V, int64_t step,
+                 int64_t begin, int64_t end)
+{
+    const int64_t row = g->W * PCNN_BLOCK, plane = g->H * row, V_column = g->C * PCNN_BLOCK;
+    _Alignas(64) real half[PCNN_WINOGRAD_STRIP * 4 + 2][6][PCNN_BLOCK];
+    for (int64_t column = begin, strip; column < end; column += strip) {
+        const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
+        strip = pcnn_winograd_strip_of(g, column, end);
+        const int64_t width = strip * T + 6 - T, h = at.oh - g->PT, w = at.ow - g->PL;
+        const int64_t i0 = clip(-h, 0, 6), i1 = clip(g->H - h, i0, 6);
+        const int64_t j0 = clip(-w, 0, width), j1 = clip(g->W - w, j0, width);
+        const real *from = x + at.block * g->C * plane + h * row + w * PCNN_BLOCK;
+        /* What is outside x stays zero for all channels. */
+        memset(half, 0, (size_t)j0 * sizeof half[0]);
+        memset(half + j1, 0, (size_t)(width - j1) * sizeof half[0]);
+        for (int64_t c = 0; c < g->C; c++, from += plane) {
+            if (i1 - i0 == 6)
+                for (int64_t j = j0; j < j1; j++)
+                    transform_pixels(from + j * PCNN_BLOCK, row, plane, 0, 6, half[j]);
+            else
+                for (int64_t j = j0; j < j1; j++)
+                    transform_pixels(from + j * PCNN_BLOCK, row, plane, i0, i1, half[j]);
+            real *tile = V + (column - begin) * V_column + c * PCNN_BLOCK;
+            for (int64_t t = 0; t < strip; t++, tile += V_column) {
+                real *to = tile;
+                NO_UNROLL
+                for (int i = 0; i < 6; i++, to += 6 * step)
+                    for (int v = 0; v < PCNN_BLOCK; v += LANES) {
+                        vec d[6], r[6];
+                        UNROLL
+                        for (int j = 0; j < 6; j++)
+                            d[j] = vload(&half[t * T + j][i][v]);
+                        winograd_input(d, r);
+                        UNROLL
+                        for (int j = 0; j < 6; j++)
+                            vstore(to + j * step + v, r[j]);
+                    }
+            }
+        }
+    }
 }
 
 /* Columns begin .. end-1 of x into V[e][column - begin][c][16]. */
@@ -122,34 +178,10 @@ PCNN_K(winograd_input)(const void *geometry, const void *x, void *V, int64_t ste
                        int64_t end)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    const int64_t plane = g->H * g->W * PCNN_BLOCK;
-    real *to = V;
-    real patch[6][6][PCNN_BLOCK];
-    for (int64_t column = begin; column < end; column++) {
-        const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
-        const int64_t h = at.oh - g->PT, w = at.ow - g->PL;
-        const int64_t i0 = clip(-h, 0, 6), i1 = clip(g->H - h, i0, 6);
-        const int64_t j0 = clip(-w, 0, 6), j1 = clip(g->W - w, j0, 6);
-        const bool inside = i1 - i0 == 6 && j1 - j0 == 6;
-        const real *from = (const real *)x + at.block * g->C * plane + (h * g->W + w) * PCNN_BLOCK;
-        if (!inside)
-            memset(patch, 0, sizeof patch); /* what is outside x stays zero for all channels */
-        for (int64_t c = 0; c < g->C; c++, from += plane, to += PCNN_BLOCK) {
-            const real *d = from;
-            int64_t row = g->W * PCNN_BLOCK;
-            if (!inside) {
-                for (int64_t i = i0; i < i1; i++)
-                    for (int64_t j = j0; j < j1; j++)
-                        for (int v = 0; v < VECS; v++)
-                            vstore(&patch[i][j][v * LANES],
-                                   vload(from + i * row + j * PCNN_BLOCK + v * LANES));
-                d = &patch[0][0][0];
-                row = 6 * PCNN_BLOCK;
-            }
-            for (int v = 0; v < VECS; v++)
-                transform_input(d + v * LANES, row, to + v * LANES, step);
-        }
-    }
+    if (g->KH == 3)
+        transform_inputs(4, g, x, V, step, begin, end);
+    else
+        transform_inputs(2, g, x, V, step, begin, end);
 }
 
 /* ---- products ---- */
@@ -255,11 +287,11 @@ typedef struct {
     int64_t activation;
     bool bias, partial; /* partial: the last block, whose padding lanes stay zero */
     vec offset;
-    ivec lanes;
+    ivec lanes[VECS];
 } ending;
 
 ALWAYS_INLINE vec
-finished(vec value, const ending *end)
+finished(vec value, int v, const ending *end)
 {
     if (end->bias)
         value += end->offset;
@@ -270,34 +302,72 @@ finished(vec value, const ending *end)
     else if (end->activation == PCNN_ACT_TANH)
         value = vtanh(value);
     if (end->partial)
-        value = vselect(end->lanes, value, (vec){0});
+        value = vselect(end->lanes[v / LANES], value, (vec){0});
     return value;
 }
 
 /* y = activation(A' M A + b): the rows x columns outputs of a tile that exist. */
 ALWAYS_INLINE void
-transform_output(const real *M, int64_t step, real *y, int64_t y_row, int64_t y_column,
-                 int64_t rows, int64_t columns, const ending *end)
+transform_output(const int T, const real *M, int64_t step, real *y, int64_t y_channel,
+                 int64_t y_row, int64_t y_column, int64_t rows, int64_t columns, const ending *end)
 {
-    vec half[4][6];
-    UNROLL
-    for (int j = 0; j < 6; j++) {
-        vec column[6], r[4];
-        UNROLL
-        for (int i = 0; i < 6; i++)
-            column[i] = vload(M + (6 * i + j) * step);
-        winograd_output(column, r);
-        UNROLL
-        for (int i = 0; i < 4; i++)
-            half[i][j] = r[i];
-    }
-    for (int64_t i = 0; i < rows; i++, y += y_row) {
-        vec r[4];
-        winograd_output(half[i], r);
-        UNROLL
-        for (int j = 0; j < 4; j++)
-            if (j < columns)
-                vstore(y + j * y_column, finished(r[j], end));
+    _Alignas(64) real half[6][4][PCNN_BLOCK];
+    NO_UNROLL
+    for (int j = 0; j < 6; j++, M += step)
+        for (int v = 0; v < PCNN_BLOCK; v += LANES) {
+            vec m[6], r[4];
+            UNROLL
+            for (int i = 0; i < 6; i++)
+                m[i] = vload(M + 6 * i * step + v);
+            winograd_output(T, m, r);
+            UNROLL
+            for (int i = 0; i < T; i++)
+                vstore(&half[j][i][v], r[i]);
+        }
+    NO_UNROLL
+    for (int64_t i = 0; i < rows; i++, y += y_row)
+        for (int v = 0; v < PCNN_BLOCK; v += LANES) {
+            vec m[6], r[4];
+            UNROLL
+            for (int j = 0; j < 6; j++)
+                m[j] = vload(&half[j][i][v]);
+            winograd_output(T, m, r);
+            UNROLL
+            for (int j = 0; j < T; j++)
+                if (j < columns) {
+                    vstore(y + j * y_column + v, finished(r[j], v, end));
+                    if (v == 0)
+                        winograd_prefetch(y + j * y_column, y_channel);
+                }
+        }
+}
+
+ALWAYS_INLINE void
+transform_outputs(const int T, const pcnn_conv2d_geometry *g, const real *M, int64_t step,
+                  const real *bias, real *y, int64_t N, int64_t begin, int64_t end, int64_t oc0,
+                  int64_t oc1)
+{
+    const int64_t y_channel = g->y_channel * PCNN_BLOCK;
+    const int64_t y_row = g->y_row * PCNN_BLOCK, y_column = g->y_column * PCNN_BLOCK;
+    const int64_t M_column = (oc1 - oc0) * PCNN_BLOCK;
+    for (int64_t column = begin, strip; column < end; column += strip) {
+        const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
+        strip = pcnn_winograd_strip_of(g, column, end);
+        const int64_t rows = clip(g->OH - at.oh, 0, T), images = N - at.block * PCNN_BLOCK;
+        ending how = {
+            .activation = g->activation, .bias = bias != NULL, .partial = images < PCNN_BLOCK};
+        for (int v = 0; v < VECS; v++)
+            how.lanes[v] = vlanes_below(v * LANES, images);
+        real *to = y + (at.block * g->OC + oc0) * y_channel + at.oh * y_row + at.ow * y_column;
+        const real *from = M + (column - begin) * M_column;
+        for (int64_t oc = oc0; oc < oc1; oc++) {
+            how.offset = vset(bias ? bias[oc] : 0);
+            for (int64_t t = 0; t < strip; t++)
+                transform_output(T, from + t * M_column, step, to + t * T * y_column, y_channel,
+                                 y_row, y_column, rows, clip(g->OW - at.ow - t * T, 0, T), &how);
+            from += PCNN_BLOCK;
+            to += y_channel;
+        }
     }
 }
 
@@ -307,26 +377,8 @@ PCNN_K(winograd_output)(const void *geometry, const void *M, int64_t step, const
                         void *y, int64_t N, int64_t begin, int64_t end, int64_t oc0, int64_t oc1)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    const real *from = M;
-    const int64_t y_row = g->y_row * PCNN_BLOCK, y_column = g->y_column * PCNN_BLOCK;
-    for (int64_t column = begin; column < end; column++) {
-        const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
-        const int64_t rows = clip(g->OH - at.oh, 0, 4), columns = clip(g->OW - at.ow, 0, 4);
-        const int64_t images = N - at.block * PCNN_BLOCK;
-        ending how = {
-            .activation = g->activation, .bias = bias != NULL, .partial = images < PCNN_BLOCK};
-        real *to = (real *)y + (at.block * g->OC + oc0) * g->y_channel * PCNN_BLOCK +
-                   at.oh * y_row + at.ow * y_column;
-        for (int64_t oc = oc0; oc < oc1; oc++) {
-            how.offset = vset(bias ? ((const real *)bias)[oc] : 0);
-            for (int v = 0; v < VECS; v++) {
-                if (how.partial)
-                    how.lanes = vlanes_below(v * LANES, images);
-                transform_output(from + v * LANES, step, to + v * LANES, y_row, y_column, rows,
-                                 columns, &how);
-            }
-            from += PCNN_BLOCK;
-            to += g->y_channel * PCNN_BLOCK;
-        }
-    }
+    if (g->KH == 3)
+        transform_outputs(4, g, M, step, bias, y, N, begin, end, oc0, oc1);
+    else
+        transform_outputs(2, g, M, step, bias, y, N, begin, end, oc0, oc1);
 }

@@ -57,56 +57,94 @@ minimum(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Columns begin .. end-1 of dy, panels panel0 .. panel1-1, into D; adds dy to bias[oc][16], whose
- * first row is that of panel0 (NULL: db is not wanted). */
+/* D = A dy A' for one tile of `size` channels at `from`, of which rows x columns pixels exist. Pixels
+ * are turned first: there are fewer of them than of elements. Their sums are added to
+ * bias[16][LANES]. */
+ALWAYS_INLINE void
+transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_t size,
+               int64_t rows, int64_t columns, real *D, int64_t step, real *bias)
+{
+    _Alignas(64) real pixel[4][4][PCNN_BLOCK][LANES], channels[LANES][PCNN_BLOCK];
+    if (rows < T || columns < T)
+        memset(pixel, 0, sizeof pixel);
+    if (size < LANES)
+        memset(channels, 0, sizeof channels);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++) {
+            const real *at = from + i * row + j * PCNN_BLOCK;
+            for (int64_t o = 0; o < size; o++) /* the next tile's pixels */
+                winograd_prefetch(at + o * plane, T * PCNN_BLOCK);
+            if (size == LANES) {
+                turn(at, plane, &pixel[i][j][0][0]);
+                continue;
+            }
+            for (int64_t o = 0; o < size; o++)
+                memcpy(channels[o], at + o * plane, sizeof channels[o]);
+            turn(&channels[0][0], PCNN_BLOCK, &pixel[i][j][0][0]);
+        }
+    for (int image = 0; image < PCNN_BLOCK; image++, D += LANES) {
+        _Alignas(64) real half[4][6][LANES];
+        vec sum = {0};
+        UNROLL
+        for (int j = 0; j < T; j++) {
+            vec d[4], r[6];
+            UNROLL
+            for (int i = 0; i < T; i++) {
+                d[i] = vload(pixel[i][j][image]);
+                sum += d[i];
+            }
+            winograd_output_adjoint(T, d, r);
+            UNROLL
+            for (int i = 0; i < 6; i++)
+                vstore(half[j][i], r[i]);
+        }
+        if (bias != NULL)
+            vstore(bias + image * LANES, vload(bias + image * LANES) + sum);
+        real *to = D;
+        NO_UNROLL
+        for (int i = 0; i < 6; i++, to += 6 * step) {
+            vec d[4], r[6];
+            UNROLL
+            for (int j = 0; j < T; j++)
+                d[j] = vload(half[j][i]);
+            winograd_output_adjoint(T, d, r);
+            UNROLL
+            for (int j = 0; j < 6; j++)
+                vstore(to + j * step, r[j]);
+        }
+    }
+}
+
+ALWAYS_INLINE void
+transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D, int64_t step,
+             real *bias, int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
+{
+    const int64_t plane = g->OH * g->OW * PCNN_BLOCK, row = g->OW * PCNN_BLOCK;
+    for (int64_t panel = panel0; panel < panel1; panel++) {
+        const int64_t size = minimum(g->OC - panel * LANES, LANES);
+        for (int64_t column = begin; column < end; column++) {
+            const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
+            const int64_t rows = minimum(g->OH - at.oh, T), columns = minimum(g->OW - at.ow, T);
+            const real *from =
+                dy + (at.block * g->OC + panel * LANES) * plane + at.oh * row + at.ow * PCNN_BLOCK;
+            real *to = D + ((panel - panel0) * (end - begin) + column - begin) * PCNN_BLOCK * LANES;
+            transform_tile(T, from, row, plane, size, rows, columns, to, step,
+                           bias ? bias + (panel - panel0) * PCNN_BLOCK * LANES : NULL);
+        }
+    }
+}
+
+/* Columns begin .. end-1 of dy, panels panel0 .. panel1-1, into D; adds dy to bias[panel][16][LANES],
+ * which begins with panel0 (NULL: db is not wanted). */
 void
 PCNN_K(winograd_dw_input)(const void *geometry, const void *dy, void *D, int64_t step, void *bias,
                           int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    enum { TURN_STEP = PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK };
-    const int64_t plane = g->OH * g->OW * PCNN_BLOCK, row = g->OW * PCNN_BLOCK;
-    real before[LANES][PCNN_WINOGRAD_ELEMENTS][PCNN_BLOCK], patch[4][4][PCNN_BLOCK];
-    for (int64_t panel = panel0; panel < panel1; panel++) {
-        const int64_t size = minimum(g->OC - panel * LANES, LANES);
-        if (size < LANES)
-            memset(before, 0, sizeof before);
-        for (int64_t column = begin; column < end; column++) {
-            const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
-            const int64_t rows = minimum(g->OH - at.oh, 4), columns = minimum(g->OW - at.ow, 4);
-            const real *from = (const real *)dy + (at.block * g->OC + panel * LANES) * plane +
-                               at.oh * row + at.ow * PCNN_BLOCK;
-            const bool inside = rows == 4 && columns == 4;
-            if (!inside)
-                memset(patch, 0, sizeof patch);
-            for (int64_t o = 0; o < size; o++, from += plane)
-                for (int v = 0; v < VECS; v++) {
-                    vec sum = {0};
-                    for (int64_t i = 0; i < rows; i++)
-                        for (int64_t j = 0; j < columns; j++) {
-                            vec value = vload(from + i * row + j * PCNN_BLOCK + v * LANES);
-                            sum += value;
-                            if (!inside)
-                                vstore(&patch[i][j][v * LANES], value);
-                        }
-                    if (bias != NULL) {
-                        real *total =
-                            (real *)bias + ((panel - panel0) * LANES + o) * PCNN_BLOCK + v * LANES;
-                        vstore(total, vload(total) + sum);
-                    }
-                    if (inside)
-                        winograd_transform_dy(from + v * LANES, row, &before[o][0][v * LANES],
-                                              PCNN_BLOCK);
-                    else
-                        winograd_transform_dy(&patch[0][0][v * LANES], 4 * PCNN_BLOCK,
-                                              &before[o][0][v * LANES], PCNN_BLOCK);
-                }
-            real *to = (real *)D +
-                       ((panel - panel0) * (end - begin) + column - begin) * PCNN_BLOCK * LANES;
-            for (int e = 0; e < PCNN_WINOGRAD_ELEMENTS; e++)
-                turn(&before[0][e][0], TURN_STEP, to + e * step);
-        }
-    }
+    if (g->KH == 3)
+        transform_dy(4, g, dy, D, step, bias, begin, end, panel0, panel1);
+    else
+        transform_dy(2, g, dy, D, step, bias, begin, end, panel0, panel1);
 }
 
 /* ---- products ---- */
@@ -122,6 +160,7 @@ product(const int CB, const int PB, bool first, int64_t columns, const real *v, 
         UNROLL
         for (int p = 0; p < PB; p++)
             acc[c][p] = first ? (vec){0} : vload(sums + c * sums_c + p * LANES);
+        __builtin_prefetch(sums + (CB + c) * sums_c); /* of the next tile */
     }
     for (; columns > 0; columns--, v += v_column)
         for (int64_t image = 0; image < PCNN_BLOCK; image++, d += LANES) {
@@ -194,58 +233,70 @@ PCNN_K(winograd_dw_products)(const void *geometry, const void *V, int64_t V_step
 
 /* ---- dw ---- */
 
-/* Panel `panel` of dw [OC][C][3][3] from `ranges` partial sums, which are added in order. */
-void
-PCNN_K(winograd_dw_output)(const void *geometry, const void *sums, int64_t sums_step,
-                           int64_t ranges, void *dw, int64_t panel, int64_t all_panels)
+ALWAYS_INLINE void
+transform_sums(const int K, const pcnn_conv2d_geometry *g, const real *sums, int64_t sums_step,
+               int64_t ranges, real *dw, int64_t panels, int64_t begin, int64_t end)
 {
-    const pcnn_conv2d_geometry *g = geometry;
-    const int64_t size = minimum(g->OC - panel * LANES, LANES);
-    for (int64_t c = 0; c < g->C; c++) {
-        const real *from = (const real *)sums + (c * all_panels + panel) * LANES;
-        vec half[3][6];
+    for (int64_t k = begin * panels; k < end * panels; k++) {
+        const int64_t c = k / panels, panel = k % panels;
+        const int64_t size = minimum(g->OC - panel * LANES, LANES);
+        const real *from = sums + k * LANES;
+        vec half[5][6];
         UNROLL
         for (int j = 0; j < 6; j++) {
-            vec column[6], r[3];
+            vec column[6], r[5];
             UNROLL
             for (int i = 0; i < 6; i++) {
                 const real *at = from + (6 * i + j) * sums_step;
                 vec sum = vload(at);
-                for (int64_t k = 1; k < ranges; k++)
-                    sum += vload(at + k * PCNN_WINOGRAD_ELEMENTS * sums_step);
+                for (int64_t range = 1; range < ranges; range++)
+                    sum += vload(at + range * PCNN_WINOGRAD_ELEMENTS * sums_step);
                 column[i] = sum;
             }
-            winograd_weights_adjoint(column, r);
+            winograd_weights_adjoint(K, column, r);
             UNROLL
-            for (int i = 0; i < 3; i++)
+            for (int i = 0; i < K; i++)
                 half[i][j] = r[i];
         }
-        real tap[9][LANES];
+        real tap[25][LANES];
         UNROLL
-        for (int i = 0; i < 3; i++) {
-            vec r[3];
-            winograd_weights_adjoint(half[i], r);
+        for (int i = 0; i < K; i++) {
+            vec r[5];
+            winograd_weights_adjoint(K, half[i], r);
             UNROLL
-            for (int j = 0; j < 3; j++)
-                vstore(tap[3 * i + j], r[j]);
+            for (int j = 0; j < K; j++)
+                vstore(tap[K * i + j], r[j]);
         }
         for (int64_t o = 0; o < size; o++) {
-            real *to = (real *)dw + ((panel * LANES + o) * g->C + c) * 9;
-            for (int i = 0; i < 9; i++)
+            real *to = dw + ((panel * LANES + o) * g->C + c) * K * K;
+            for (int i = 0; i < K * K; i++)
                 to[i] = tap[i][o];
         }
     }
 }
 
-/* db from `ranges` partial sums bias[range][rows][16]. */
+/* Channels begin .. end-1 of x of dw [OC][C][K][K] from `ranges` partial sums, added in order. */
 void
-PCNN_K(winograd_db_output)(const void *bias, int64_t ranges, int64_t rows, void *db, int64_t OC)
+PCNN_K(winograd_dw_output)(const void *geometry, const void *sums, int64_t sums_step,
+                           int64_t ranges, void *dw, int64_t panels, int64_t begin, int64_t end)
 {
-    for (int64_t oc = 0; oc < OC; oc++) {
+    const pcnn_conv2d_geometry *g = geometry;
+    if (g->KH == 3)
+        transform_sums(3, g, sums, sums_step, ranges, dw, panels, begin, end);
+    else
+        transform_sums(5, g, sums, sums_step, ranges, dw, panels, begin, end);
+}
+
+/* db from `ranges` partial sums bias[range][panel][16][LANES]. */
+void
+PCNN_K(winograd_db_output)(const void *bias, int64_t ranges, int64_t panels, void *db, int64_t OC)
+{
+    for (int64_t panel = 0; panel < panels; panel++) {
         vec total = {0};
         for (int64_t k = 0; k < ranges; k++)
-            for (int v = 0; v < VECS; v++)
-                total += vload((const real *)bias + (k * rows + oc) * PCNN_BLOCK + v * LANES);
-        ((real *)db)[oc] = vsum(total);
+            for (int64_t image = 0; image < PCNN_BLOCK; image++)
+                total +=
+                    vload((const real *)bias + ((k * panels + panel) * PCNN_BLOCK + image) * LANES);
+        vstore_partial((real *)db + panel * LANES, total, minimum(OC - panel * LANES, LANES));
     }
 }

@@ -23,90 +23,153 @@ maximum(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* D = A dy A' for one tile, of which rows x columns pixels exist. */
+ALWAYS_INLINE void
+transform_tile(const int T, const real *dy, int64_t row, int64_t plane, int64_t rows,
+               int64_t columns, real *D, int64_t step)
+{
+    _Alignas(64) real half[4][6][PCNN_BLOCK];
+    NO_UNROLL
+    for (int j = 0; j < T; j++)
+        for (int v = 0; v < PCNN_BLOCK; v += LANES) {
+            vec d[4], r[6];
+            UNROLL
+            for (int i = 0; i < T; i++) {
+                const real *pixel = dy + i * row + j * PCNN_BLOCK;
+                const bool exists = i < rows && j < columns;
+                d[i] = exists ? vload(pixel + v) : (vec){0};
+                if (exists && v == 0)
+                    winograd_prefetch(pixel, plane);
+            }
+            winograd_output_adjoint(T, d, r);
+            UNROLL
+            for (int i = 0; i < 6; i++)
+                vstore(&half[j][i][v], r[i]);
+        }
+    NO_UNROLL
+    for (int i = 0; i < 6; i++, D += 6 * step)
+        for (int v = 0; v < PCNN_BLOCK; v += LANES) {
+            vec d[4], r[6];
+            UNROLL
+            for (int j = 0; j < T; j++)
+                d[j] = vload(&half[j][i][v]);
+            winograd_output_adjoint(T, d, r);
+            UNROLL
+            for (int j = 0; j < 6; j++)
+                vstore(D + j * step + v, r[j]);
+        }
+}
+
+ALWAYS_INLINE void
+transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D, int64_t step,
+             int64_t begin, int64_t end)
+{
+    const int64_t row = g->OW * PCNN_BLOCK, plane = g->OH * row, D_column = g->OC * PCNN_BLOCK;
+    for (int64_t column = begin, strip; column < end; column += strip) {
+        const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
+        strip = pcnn_winograd_strip_of(g, column, end);
+        const int64_t rows = minimum(g->OH - at.oh, T);
+        const real *from = dy + at.block * g->OC * plane + at.oh * row + at.ow * PCNN_BLOCK;
+        real *to = D + (column - begin) * D_column;
+        for (int64_t oc = 0; oc < g->OC; oc++, from += plane, to += PCNN_BLOCK) {
+            for (int64_t t = 0; t < strip; t++) {
+                const int64_t columns = minimum(g->OW - at.ow - t * T, T);
+                const real *tile = from + t * T * PCNN_BLOCK;
+                if (rows == T && columns == T)
+                    transform_tile(T, tile, row, plane, T, T, to + t * D_column, step);
+                else
+                    transform_tile(T, tile, row, plane, rows, columns, to + t * D_column, step);
+            }
+        }
+    }
+}
+
 /* Columns begin .. end-1 of dy into D[e][column - begin][oc][16]. */
 void
 PCNN_K(winograd_dx_input)(const void *geometry, const void *dy, void *D, int64_t step,
                           int64_t begin, int64_t end)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    const int64_t row = g->OW * PCNN_BLOCK, plane = g->OH * row;
-    real *to = D;
-    real patch[4][4][PCNN_BLOCK];
-    for (int64_t column = begin; column < end; column++) {
-        const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
-        const int64_t rows = minimum(g->OH - at.oh, 4), columns = minimum(g->OW - at.ow, 4);
-        const bool inside = rows == 4 && columns == 4;
-        const real *from =
-            (const real *)dy + at.block * g->OC * plane + at.oh * row + at.ow * PCNN_BLOCK;
-        if (!inside)
-            memset(patch, 0, sizeof patch);
-        for (int64_t oc = 0; oc < g->OC; oc++, from += plane, to += PCNN_BLOCK)
-            for (int v = 0; v < VECS; v++) {
-                if (inside) {
-                    winograd_transform_dy(from + v * LANES, row, to + v * LANES, step);
-                    continue;
-                }
-                for (int64_t i = 0; i < rows; i++)
-                    for (int64_t j = 0; j < columns; j++)
-                        vstore(&patch[i][j][v * LANES],
-                               vload(from + i * row + j * PCNN_BLOCK + v * LANES));
-                winograd_transform_dy(&patch[0][0][v * LANES], 4 * PCNN_BLOCK, to + v * LANES,
-                                      step);
-            }
-    }
+    if (g->KH == 3)
+        transform_dy(4, g, dy, D, step, begin, end);
+    else
+        transform_dy(2, g, dy, D, step, begin, end);
 }
 
-/* Adds B R B' to the 6x6 numbers of dx that the tile reads in the forward pass, those that exist:
- * rows i0 .. i1-1, columns j0 .. j1-1. */
+/* Adds B R B' of tiles side by side, columns begin .. end-1, to dx. Columns of pixels that tiles share
+ * are added before they are transformed along the rows. Tiles come in order, so that what neither
+ * the tiles above nor those to the left reach is stored, and dx needs no clearing. */
 ALWAYS_INLINE void
-add_tile(const real *R, int64_t step, real *dx, int64_t row, int64_t i0, int64_t i1, int64_t j0,
-         int64_t j1, ivec lanes)
+add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t step, real *dx,
+          int64_t N, int64_t begin, int64_t end, int64_t c0, int64_t c1)
 {
-    vec half[6][6];
-    UNROLL
-    for (int j = 0; j < 6; j++) {
-        vec column[6], d[6];
-        UNROLL
-        for (int i = 0; i < 6; i++)
-            column[i] = vload(R + (6 * i + j) * step);
-        winograd_input_adjoint(column, d);
-        UNROLL
-        for (int i = 0; i < 6; i++)
-            half[i][j] = d[i];
-    }
-    for (int64_t i = i0; i < i1; i++) {
-        vec d[6];
-        winograd_input_adjoint(half[i], d);
-        real *to = dx + i * row;
-        UNROLL
-        for (int j = 0; j < 6; j++)
-            if (j >= j0 && j < j1)
-                vstore(to + j * PCNN_BLOCK,
-                       vselect(lanes, vload(to + j * PCNN_BLOCK) + d[j], (vec){0}));
+    const int64_t row = g->W * PCNN_BLOCK, plane = g->H * row, R_column = (c1 - c0) * PCNN_BLOCK;
+    _Alignas(64) real half[PCNN_WINOGRAD_STRIP * 4 + 2][6][PCNN_BLOCK];
+    for (int64_t column = begin, strip; column < end; column += strip) {
+        const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
+        strip = pcnn_winograd_strip_of(g, column, end);
+        const int64_t h = at.oh - g->PT, w = at.ow - g->PL, images = N - at.block * PCNN_BLOCK;
+        const int64_t i0 = maximum(-h, 0), i1 = minimum(g->H - h, 6);
+        const int64_t j0 = maximum(-w, 0), j1 = minimum(g->W - w, strip * T + 6 - T);
+        const bool top = at.oh == 0, left = at.ow == 0, partial = images < PCNN_BLOCK;
+        ivec lanes[VECS];
+        for (int v = 0; v < VECS; v++)
+            lanes[v] = vlanes_below(v * LANES, images);
+        real *to = dx + (at.block * g->C + c0) * plane + h * row + w * PCNN_BLOCK;
+        const real *from = R + (column - begin) * R_column;
+        for (int64_t c = c0; c < c1; c++, from += PCNN_BLOCK, to += plane) {
+            for (int64_t t = 0; t < strip; t++) {
+                const real *tile = from + t * R_column;
+                NO_UNROLL
+                for (int i = 0; i < 6; i++, tile += 6 * step)
+                    for (int v = 0; v < PCNN_BLOCK; v += LANES) {
+                        vec r[6], d[6];
+                        UNROLL
+                        for (int j = 0; j < 6; j++)
+                            r[j] = vload(tile + j * step + v);
+                        winograd_input_adjoint(r, d);
+                        UNROLL
+                        for (int j = 0; j < 6; j++) {
+                            real *sum = &half[t * T + j][i][v];
+                            vstore(sum, t > 0 && j < 6 - T ? vload(sum) + d[j] : d[j]);
+                        }
+                    }
+            }
+            for (int64_t j = j0; j < j1; j++) {
+                const bool old = !left && j < 6 - T; /* the strip to the left reached it */
+                for (int v = 0; v < PCNN_BLOCK; v += LANES) {
+                    vec r[6], d[6];
+                    UNROLL
+                    for (int i = 0; i < 6; i++)
+                        r[i] = vload(&half[j][i][v]);
+                    winograd_input_adjoint(r, d);
+                    UNROLL
+                    for (int i = 0; i < 6; i++)
+                        if (i >= i0 && i < i1) {
+                            real *sum = to + i * row + j * PCNN_BLOCK + v;
+                            vec value = d[i];
+                            if (old || (!top && i < 6 - T))
+                                value += vload(sum);
+                            if (partial)
+                                value = vselect(lanes[v / LANES], value, (vec){0});
+                            vstore(sum, value);
+                            if (v == 0)
+                                winograd_prefetch(sum, plane);
+                        }
+                }
+            }
+        }
     }
 }
 
-/* Adds columns begin .. end-1, channels c0 .. c1-1, of R[e][column - begin][c - c0][16] to dx. */
+/* Adds columns begin .. end-1, which follow those of the call before, channels c0 .. c1-1, of R[e][column - begin][c - c0][16] to dx. */
 void
 PCNN_K(winograd_dx_output)(const void *geometry, const void *R, int64_t step, void *dx, int64_t N,
                            int64_t begin, int64_t end, int64_t c0, int64_t c1)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    const int64_t row = g->W * PCNN_BLOCK, plane = g->H * row;
-    const real *from = R;
-    for (int64_t column = begin; column < end; column++) {
-        const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
-        const int64_t h = at.oh - g->PT, w = at.ow - g->PL, images = N - at.block * PCNN_BLOCK;
-        const int64_t i0 = maximum(-h, 0), i1 = minimum(g->H - h, 6);
-        const int64_t j0 = maximum(-w, 0), j1 = minimum(g->W - w, 6);
-        real *to = (real *)dx + (at.block * g->C + c0) * plane + h * row + w * PCNN_BLOCK;
-        for (int64_t c = c0; c < c1; c++, from += PCNN_BLOCK, to += plane)
-            for (int v = 0; v < VECS; v++) {
-                const ivec lanes = vlanes_below(v * LANES, images);
-                if (j0 == 0 && j1 == 6)
-                    add_tile(from + v * LANES, step, to + v * LANES, row, i0, i1, 0, 6, lanes);
-                else
-                    add_tile(from + v * LANES, step, to + v * LANES, row, i0, i1, j0, j1, lanes);
-            }
-    }
+    if (g->KH == 3)
+        add_tiles(4, g, R, step, dx, N, begin, end, c0, c1);
+    else
+        add_tiles(2, g, R, step, dx, N, begin, end, c0, c1);
 }

@@ -4,7 +4,8 @@
  * - An op with an attribute `activation`, whose choices are names of ops, takes over the activation
  *   that is the only reader of its result (convolution, dense).
  * - A gradient op with an attribute `relu_input` takes over relu's gradient, where its own input x
- *   is what that relu made: dx = x > 0 ? dx : 0 (pooling, batch normalisation). */
+ *   is what that relu made: dx = x > 0 ? dx : 0 (max pooling, batch normalisation). Average pooling's
+ *   gradient, which has no use for x otherwise, gets it as an input of its own. */
 #include "plan/plan.h"
 
 #include <stdlib.h>
@@ -64,6 +65,14 @@ fuse_relu_gradient(pcnn_program *program, const int32_t *readers, pcnn_pnode *no
     if (node->op != &pcnn_op_relu_grad)
         return;
     pcnn_pnode *producer = sole_producer(program, readers, node->in[0]);
+    if (producer != NULL && producer->op == &pcnn_op_avg_pool2d_grad) {
+        const int32_t x = node->in[1], made = program->values[x].producer;
+        if (producer->in[1] >= 0 || made >= producer - program->nodes)
+            return; /* x is not there yet */
+        producer->in[1] = x;
+        take_over(program, producer, node);
+        return;
+    }
     const pcnn_attr *attr = producer ? pcnn_op_attr(producer->op, "relu_input") : NULL;
     if (attr == NULL || producer->in[1] != node->in[1])
         return;

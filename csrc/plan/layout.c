@@ -10,11 +10,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool
-can_be_n16(const pcnn_type *type)
+const char pcnn_refused_batch[] = "too few images";
+
+/* Why a value cannot be in N16; NULL: it can. */
+static const char *
+not_in_n16(const pcnn_type *type)
 {
-    return type->ndim == 4 && pcnn_is_float(type->dtype) &&
-           type->shape[0] >= pcnn_plan_options.min_n16_batch && pcnn_type_size(type) > 0;
+    if (type->ndim != 4 || !pcnn_is_float(type->dtype))
+        return "not a batch of images of floats";
+    if (pcnn_type_size(type) == 0)
+        return "no elements";
+    return type->shape[0] < pcnn_plan_options.min_n16_batch ? pcnn_refused_batch : NULL;
 }
 
 typedef struct {
@@ -23,8 +29,8 @@ typedef struct {
     pcnn_site site;
 } trial;
 
-/* The operands as `impl` would get them. False: some operand cannot be in N16. */
-static bool
+/* The operands as `impl` would get them. Gives a reason where some operand cannot be in N16. */
+static const char *
 lay_out(const pcnn_program *program, const pcnn_pnode *node, const pcnn_impl *impl, trial *t)
 {
     for (int32_t i = 0; i < node->n_in; i++) {
@@ -38,16 +44,18 @@ lay_out(const pcnn_program *program, const pcnn_pnode *node, const pcnn_impl *im
         if (i < 32 && (impl->n16_in >> i & 1)) {
             if (tensor->type.ndim != 4 && (node->op->flags & PCNN_OP_FOLLOWS))
                 continue; /* scalars and rows beside images */
-            if (!can_be_n16(&tensor->type))
-                return false;
+            const char *reason = not_in_n16(&tensor->type);
+            if (reason != NULL)
+                return reason;
             tensor->layout = PCNN_N16;
         }
     }
     for (int32_t o = 0; o < node->n_out; o++) {
         t->out[o] = (pcnn_tensor){.type = program->values[node->out[o]].type};
         if (impl->n16_out >> o & 1) {
-            if (!can_be_n16(&t->out[o].type))
-                return false;
+            const char *reason = not_in_n16(&t->out[o].type);
+            if (reason != NULL)
+                return reason;
             t->out[o].layout = PCNN_N16;
         }
     }
@@ -57,7 +65,7 @@ lay_out(const pcnn_program *program, const pcnn_pnode *node, const pcnn_impl *im
                           .n_out = node->n_out,
                           .in = t->in,
                           .out = t->out};
-    return true;
+    return NULL;
 }
 
 static bool
@@ -75,7 +83,7 @@ prefers_n16(const pcnn_program *program, const pcnn_pnode *reader, int32_t v, pc
         return false;
     trial t = {.in = scratch};
     for (const pcnn_impl *impl = reader->op->impls; impl->name; impl++) {
-        if (!lay_out(program, reader, impl, &t) || (impl->refuse && impl->refuse(&t.site)))
+        if (lay_out(program, reader, impl, &t) || (impl->refuse && impl->refuse(&t.site)))
             continue;
         for (int32_t i = 0; i < reader->n_in; i++)
             if (reader->in[i] == v)
@@ -104,47 +112,58 @@ all_readers_prefer_n16(const pcnn_program *program, int32_t n, int32_t v, pcnn_t
     return any;
 }
 
-static bool
-layout_allowed(const pcnn_program *program, int32_t n, const pcnn_impl *impl, pcnn_tensor *scratch)
+/* Why an implementation's layouts are not considered; NULL: they are. */
+static const char *
+layout_refused(const pcnn_program *program, int32_t n, const pcnn_impl *impl, pcnn_tensor *scratch)
 {
     const pcnn_pnode *node = &program->nodes[n];
     if (impl->n16_in == 0 && impl->n16_out == 0)
-        return true;
-    if (!pcnn_plan_options.n16 || node->effect)
-        return false;
+        return NULL;
+    if (!pcnn_plan_options.n16)
+        return "layout N16 is switched off";
+    if (node->effect)
+        return "it writes memory of the user's";
     if (!(node->op->flags & PCNN_OP_FOLLOWS))
-        return true;
+        return NULL;
     if (impl->n16_in == 0)
-        return all_readers_prefer_n16(program, n, node->out[0], scratch);
+        return all_readers_prefer_n16(program, n, node->out[0], scratch)
+                   ? NULL
+                   : "not every reader wants layout N16";
     for (int32_t i = 0; i < node->n_in && i < 32; i++)
         if ((impl->n16_in >> i & 1) && node->in[i] >= 0 &&
             program->values[node->in[i]].type.ndim == 4 && available_in_n16(program, node->in[i]))
-            return true;
-    return false;
+            return NULL;
+    return "its inputs are not in layout N16";
 }
 
+/* `refused` gets the reasons of the implementations before the chosen one. */
 static pcnn_status
 choose(const pcnn_program *program, int32_t n, trial *t, pcnn_tensor *scratch,
-       const pcnn_impl **chosen)
+       const pcnn_impl **chosen, const char **refused)
 {
     const pcnn_pnode *node = &program->nodes[n];
     const char *forced = pcnn_forced_impl(node->op);
     const char *reason = NULL;
     for (const pcnn_impl *impl = node->op->impls; impl->name && forced; impl++)
-        if (strcmp(forced, impl->name) == 0 && lay_out(program, node, impl, t) &&
+        if (strcmp(forced, impl->name) == 0 && !lay_out(program, node, impl, t) &&
             !(impl->refuse && impl->refuse(&t->site))) {
             *chosen = impl;
+            for (int k = 0; k < impl - node->op->impls && k < PCNN_MAX_REFUSED; k++)
+                refused[k] = "another one is forced";
             return PCNN_OK;
         }
     for (const pcnn_impl *impl = node->op->impls; impl->name; impl++) {
-        if (!layout_allowed(program, n, impl, scratch) || !lay_out(program, node, impl, t))
-            continue;
-        const char *refusal = impl->refuse ? impl->refuse(&t->site) : NULL;
+        const char *refusal = layout_refused(program, n, impl, scratch);
+        if (refusal == NULL)
+            refusal = lay_out(program, node, impl, t);
+        if (refusal == NULL && impl->refuse != NULL)
+            reason = refusal = impl->refuse(&t->site);
         if (refusal == NULL) {
             *chosen = impl;
             return PCNN_OK;
         }
-        reason = refusal;
+        if (impl - node->op->impls < PCNN_MAX_REFUSED)
+            refused[impl - node->op->impls] = refusal;
     }
     return pcnn_fail(PCNN_ERR_NOT_IMPLEMENTED, "%s: no implementation accepts this call%s%s",
                      node->op->name, reason ? ": " : "", reason ? reason : "");
@@ -203,10 +222,11 @@ pcnn_pass_layout(pcnn_program *program)
         const pcnn_impl *impl = NULL;
         program->values = result.values;
         program->n_values = result.n_values;
-        status = choose(program, n, &t, memory + widest, &impl);
+        const char *refused[PCNN_MAX_REFUSED] = {NULL};
+        status = choose(program, n, &t, memory + widest, &impl, refused);
         for (int32_t i = 0; i < node->n_in && status == PCNN_OK; i++)
             if (node->in[i] >= 0 &&
-                (node->in[i] = in_layout(&result, node->in[i], t.in[i].layout, n)) < 0)
+                (node->in[i] = in_layout(&result, node->in[i], t.in[i].layout, node->origin)) < 0)
                 status = PCNN_ERR_MEMORY;
         for (int32_t o = 0; o < node->n_out && status == PCNN_OK; o++)
             result.values[node->out[o]].layout = t.out[o].layout;
@@ -218,7 +238,8 @@ pcnn_pass_layout(pcnn_program *program)
             break;
         }
         result.nodes[moved].impl = impl;
-        result.nodes[moved].origin = n;
+        result.nodes[moved].origin = node->origin;
+        memcpy(result.nodes[moved].refused, refused, sizeof refused);
         if (impl->workspace)
             result.nodes[moved].work_bytes = impl->workspace(&t.site);
         /* What the user sees is plain: an output made in N16 is delivered through a reorder. */
@@ -227,7 +248,7 @@ pcnn_pass_layout(pcnn_program *program)
             if (output < 0 || result.values[v].layout == PCNN_PLAIN)
                 continue;
             result.values[v].output = -1;
-            int32_t plain = in_layout(&result, v, PCNN_PLAIN, n);
+            int32_t plain = in_layout(&result, v, PCNN_PLAIN, node->origin);
             if (plain < 0)
                 status = PCNN_ERR_MEMORY;
             else

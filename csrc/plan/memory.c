@@ -32,7 +32,7 @@ root_of(pcnn_pvalue *values, int32_t v)
 static bool
 in_arena(const pcnn_pvalue *value)
 {
-    return value->external < 0 && value->output < 0;
+    return value->external < 0 && value->output < 0 && !value->scratch;
 }
 
 static void
@@ -43,20 +43,46 @@ join(pcnn_pvalue *values, int32_t root, int32_t v)
         values[root].last = values[v].last;
 }
 
+/* When step n runs: the steps of a chain run at once. */
+static int32_t
+time_of(const pcnn_program *program, int32_t n)
+{
+    while (program->nodes[n].chain < 0)
+        n--;
+    return n;
+}
+
 static void
 find_ranges(pcnn_program *program)
 {
     for (int32_t n = 0; n < program->n_nodes; n++) {
         const pcnn_pnode *node = &program->nodes[n];
+        const int32_t now = time_of(program, n);
         for (int32_t i = 0; i < node->n_in; i++)
             if (node->in[i] >= 0)
-                program->values[node->in[i]].last = n;
+                program->values[node->in[i]].last = now;
         for (int32_t o = 0; o < node->n_out; o++) {
-            program->values[node->out[o]].first = n;
-            if (program->values[node->out[o]].last < n)
-                program->values[node->out[o]].last = n;
+            program->values[node->out[o]].first = now;
+            if (program->values[node->out[o]].last < now)
+                program->values[node->out[o]].last = now;
         }
     }
+}
+
+/* Does a step of the same chain read input v after step n has written? Sources and sinks do:
+ * they need all of it. */
+static bool
+is_read_later(const pcnn_program *program, int32_t n, int32_t v)
+{
+    const pcnn_pnode *nodes = program->nodes;
+    const int32_t first = time_of(program, n);
+    for (int32_t m = first; m < first + nodes[first].chain; m++)
+        for (int32_t i = 0; i < nodes[m].n_in; i++)
+            if (nodes[m].in[i] == v && m != n &&
+                (nodes[m].impl->planes->source || nodes[m].impl->planes->sink ||
+                 nodes[m].until > nodes[n].until || (nodes[m].until == nodes[n].until && m > n)))
+                return true;
+    return false;
 }
 
 /* Memory that an effect of this program overwrites must not be read through a view later on. */
@@ -93,8 +119,9 @@ share(pcnn_program *program)
             if (v < 0 || !(node->impl->in_place >> i & 1) || !in_arena(&values[v]))
                 continue;
             int32_t root = root_of(values, v);
-            if (values[root].last != n || values[v].layout != out->layout ||
-                values[v].type.dtype != out->type.dtype || bytes_of(&values[v]) != bytes_of(out))
+            if (values[root].last != time_of(program, n) || is_read_later(program, n, v) ||
+                values[v].layout != out->layout || values[v].type.dtype != out->type.dtype ||
+                bytes_of(&values[v]) != bytes_of(out))
                 continue;
             /* Another input in the same memory would be overwritten while it is read. */
             bool twice = false;
@@ -112,7 +139,8 @@ share(pcnn_program *program)
 
 typedef struct {
     int64_t bytes, offset;
-    int32_t first, last, value, node; /* a value, or (value -1) the workspace of a node */
+    int32_t first, last, id; /* id: which of all blocks, so that their order is always the same */
+    int64_t *result;         /* where the offset is wanted */
 } block;
 
 static int
@@ -123,7 +151,7 @@ largest_first(const void *a, const void *b)
         return x->bytes < y->bytes ? 1 : -1;
     if (x->first != y->first)
         return x->first < y->first ? -1 : 1;
-    return x->value < y->value ? -1 : x->value > y->value;
+    return x->id < y->id ? -1 : x->id > y->id;
 }
 
 static int
@@ -158,7 +186,7 @@ pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes)
 {
     find_ranges(program);
     share(program);
-    int32_t capacity = program->n_values + program->n_nodes + 1, n = 0;
+    int32_t capacity = program->n_values + 2 * program->n_nodes + 1, n = 0;
     block *blocks = calloc((size_t)capacity, sizeof *blocks);
     const block **busy = calloc((size_t)capacity, sizeof(block *));
     if (blocks == NULL || busy == NULL) {
@@ -167,13 +195,21 @@ pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes)
         return pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
     }
     for (int32_t v = 0; v < program->n_values; v++) {
-        const pcnn_pvalue *value = &program->values[v];
+        pcnn_pvalue *value = &program->values[v];
         if (value->root == v && in_arena(value) && value->first >= 0)
-            blocks[n++] = (block){padded(bytes_of(value)), 0, value->first, value->last, v, -1};
+            blocks[n++] =
+                (block){padded(bytes_of(value)), 0, value->first, value->last, v, &value->offset};
     }
-    for (int32_t k = 0; k < program->n_nodes; k++)
-        if (program->nodes[k].work_bytes > 0)
-            blocks[n++] = (block){padded(program->nodes[k].work_bytes), 0, k, k, -1, k};
+    for (int32_t k = 0; k < program->n_nodes; k++) {
+        pcnn_pnode *node = &program->nodes[k];
+        const int32_t now = time_of(program, k), id = program->n_values + 2 * k;
+        if (node->work_bytes > 0)
+            blocks[n++] = (block){padded(node->work_bytes), 0, now, now, id, &node->work_offset};
+        pcnn_scratch *scratch = node->scratch;
+        if (scratch && scratch->bytes > 0)
+            blocks[n++] = (block){
+                padded(scratch->pieces * scratch->bytes), 0, k, k, id + 1, &scratch->offset};
+    }
     qsort(blocks, (size_t)n, sizeof *blocks, largest_first);
     *arena_bytes = 0;
     for (int32_t k = 0; k < n; k++) {
@@ -181,12 +217,11 @@ pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes)
         b->offset = place(blocks, k, b, busy);
         if (b->offset + b->bytes > *arena_bytes)
             *arena_bytes = b->offset + b->bytes;
-        if (b->value >= 0)
-            program->values[b->value].offset = b->offset;
-        else
-            program->nodes[b->node].work_offset = b->offset;
+        *b->result = b->offset;
     }
     for (int32_t v = 0; v < program->n_values; v++) {
+        if (program->values[v].scratch)
+            continue;
         int32_t root = root_of(program->values, v);
         program->values[v].root = root;
         program->values[v].offset = program->values[root].offset;

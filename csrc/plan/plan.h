@@ -1,25 +1,37 @@
 /* A plan: the executable form of a piece of graph.
  *
  * A *program* (nodes on numbered values) is imported from a trace, then the passes work on it in
- * order: dead code, fuse, layout (which also chooses implementations), memory. What is left is a
- * list of steps whose operands lie in the arena, in the caller's external memory, or in output
- * buffers. Plans are cached by the structure they were made from (cache.h). */
+ * order: dead code, fuse, remember, layout (which also chooses implementations), chain, memory. What
+ * is left is a list of steps whose operands lie in the arena, in the caller's external memory, or in
+ * output buffers. Plans are cached by the structure they were made from (cache.h). */
 #ifndef PCNN_PLAN_PLAN_H
 #define PCNN_PLAN_PLAN_H
 
 #include "graph/graph.h"
 
+/* Of an op's first implementations the reasons for not being taken are kept. */
+enum { PCNN_MAX_REFUSED = 8 };
+extern const char pcnn_refused_batch[]; /* the batch is below min_n16_batch */
+
 typedef struct {
     pcnn_type type;
-    pcnn_layout layout;
+    pcnn_layout layout : 8;
+    bool scratch : 1; /* never whole: a plane at a time, inside a chain */
     int32_t external; /* index of the caller's memory it lives in, or -1 */
     int32_t output;   /* index of the output buffer it lives in, or -1 */
     int32_t root;     /* the value whose arena memory it shares (itself if none) */
     int32_t copy;     /* the same value in the other layout, or -1 */
     int32_t producer; /* node, or -1 */
     int32_t first, last; /* live range in steps; for roots: of all that share it */
-    int64_t offset;      /* of a root, in the arena */
+    int64_t offset;      /* of a root, in the arena; of scratch, in a worker's piece */
 } pcnn_pvalue;
+
+/* Scratch memory of a chain: a piece for each worker. */
+typedef struct {
+    int64_t bytes, pieces; /* of a piece, and how many */
+    int64_t offset;        /* in the arena */
+    int64_t tile;          /* channels of a tile that a piece has room for */
+} pcnn_scratch;
 
 typedef struct {
     const pcnn_op *op;
@@ -29,10 +41,17 @@ typedef struct {
     int32_t out[PCNN_MAX_OUT];
     const pcnn_impl *impl;
     int64_t work_bytes, work_offset;
+    pcnn_scratch *scratch; /* of the first step of a chain (owned), or NULL */
+    /* Steps that run together, plane by plane (chain.c). */
+    int8_t chain; /* of its first step: how many; of the others: -1; of a step alone: 0 */
+    int8_t phase, until; /* when it reads first; and last, as it may run again in later phases */
     bool effect, dead;
     int32_t origin;     /* which node of the segment it came from */
-    double ns;          /* time spent, while profiling */
+    double ns, last_ns; /* time spent while profiling: in all runs, in the last one */
     int64_t runs;
+    /* For each implementation before the chosen one, in the op's order, why it did not take the
+     * call. Constant texts. */
+    const char *refused[PCNN_MAX_REFUSED];
 } pcnn_pnode;
 
 typedef struct {
@@ -50,6 +69,14 @@ typedef struct pcnn_plan {
     int64_t n_tensors;
     int64_t arena_bytes;
     int64_t runs;
+    int64_t number;   /* plans are counted as they are made */
+    pcnn_label **labels; /* what each node of the segment was recorded for, by its origin */
+    unsigned char *phases;
+    int32_t n_labels;
+    /* Profiling (profile.c): time of whole runs, of what session, and who holds it for that. */
+    double ns;
+    int64_t timed_runs;
+    int32_t timed, noted;
     /* cache */
     void *key;
     size_t key_bytes;
@@ -70,8 +97,11 @@ const pcnn_attr *pcnn_op_attr(const pcnn_op *op, const char *name);
 /* ---- passes, one file each ---- */
 
 pcnn_status pcnn_pass_dead(pcnn_program *program);
+pcnn_status pcnn_pass_flatten(pcnn_program *program);
 pcnn_status pcnn_pass_fuse(pcnn_program *program);
+pcnn_status pcnn_pass_remember(pcnn_program *program);
 pcnn_status pcnn_pass_layout(pcnn_program *program);
+pcnn_status pcnn_pass_chain(pcnn_program *program);
 pcnn_status pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes);
 
 /* ---- plans ---- */
@@ -85,17 +115,41 @@ void pcnn_plan_unref(pcnn_plan *plan);
 pcnn_status pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs,
                           int32_t *failed);
 
+/* Runs the steps of a chain, `nodes` being its first. `tensors` are their operands, one step's
+ * after the other's (sweep.c). */
+enum { PCNN_CHAIN_STEPS = 16 };
+pcnn_status pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values,
+                           const pcnn_tensor *tensors, char *arena);
+int64_t pcnn_tile_width(const pcnn_planes *planes, const pcnn_site *site); /* of the widest tile */
+int64_t pcnn_plane_bytes(const pcnn_type *type); /* of a plane [H][W][16] */
+
 int64_t pcnn_arena_bytes(void);
 int64_t pcnn_arena_guard_errors(void);
 void pcnn_arena_trim(void);
+
+/* ---- profiling: which plans ran, and how long ---- */
+
+/* Starts a session: every plan's times begin anew when it runs next. Needs the run lock. */
+void pcnn_profile_begin(void);
+void pcnn_profile_end(void); /* Needs the run lock. */
+bool pcnn_profile_running(void);
+/* A plan is about to run: a session holds it until pcnn_profile_clear. Needs the interpreter lock. */
+pcnn_status pcnn_profile_note(pcnn_plan *plan);
+int32_t pcnn_profile_noted(pcnn_plan *const **plans); /* how many, in order of their first run */
+void pcnn_profile_clear(void);
+/* Whether the plan's times belong to the session at hand; sets them to zero where they do not. For
+ * pcnn_plan_run. */
+void pcnn_profile_adopt(pcnn_plan *plan);
 
 /* ---- options: part of what a plan depends on; changing one clears the cache ---- */
 
 typedef struct {
     bool fuse;
+    bool chain; /* needs fuse */
     bool n16;
     int min_n16_batch;
-    bool profile;
+    _Atomic bool profile; /* add up the time of steps */
+    _Atomic int verbose;  /* plans are told when made (1), and with times after each run (2) */
 } pcnn_options;
 
 extern pcnn_options pcnn_plan_options;

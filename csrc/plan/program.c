@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-pcnn_options pcnn_plan_options = {.fuse = true, .n16 = true, .min_n16_batch = 8};
+pcnn_options pcnn_plan_options = {.fuse = true, .chain = true, .n16 = true, .min_n16_batch = 8};
 
 enum { MAX_FORCED = 32 };
 static struct {
@@ -116,6 +116,7 @@ pcnn_program_free(pcnn_program *program)
     for (int32_t n = 0; n < program->n_nodes; n++) {
         free(program->nodes[n].in);
         free(program->nodes[n].attrs);
+        free(program->nodes[n].scratch);
     }
     free(program->nodes);
     free(program->values);

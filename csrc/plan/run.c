@@ -65,6 +65,10 @@ static void
 plan_free(pcnn_plan *plan)
 {
     pcnn_program_free(&plan->program);
+    for (int32_t n = 0; n < plan->n_labels; n++)
+        pcnn_label_unref(plan->labels[n]);
+    free(plan->labels);
+    free(plan->phases);
     free(plan->tensors);
     free(plan->key);
     free(plan);
@@ -85,14 +89,22 @@ pcnn_plan_make(pcnn_program *program, pcnn_plan **result)
         pcnn_program_free(program);
         return pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
     }
+    static int64_t made;
     plan->refs = 1;
+    plan->number = ++made;
     plan->program = *program;
     memset(program, 0, sizeof *program);
     pcnn_status status = pcnn_pass_dead(&plan->program);
+    if (status == PCNN_OK)
+        status = pcnn_pass_flatten(&plan->program);
     if (status == PCNN_OK && pcnn_plan_options.fuse)
         status = pcnn_pass_fuse(&plan->program);
+    if (status == PCNN_OK && pcnn_plan_options.fuse)
+        status = pcnn_pass_remember(&plan->program);
     if (status == PCNN_OK)
         status = pcnn_pass_layout(&plan->program);
+    if (status == PCNN_OK && pcnn_plan_options.fuse && pcnn_plan_options.chain)
+        status = pcnn_pass_chain(&plan->program);
     if (status == PCNN_OK)
         status = pcnn_pass_memory(&plan->program, &plan->arena_bytes);
     for (int32_t n = 0; n < plan->program.n_nodes; n++)
@@ -129,7 +141,7 @@ address(const pcnn_pvalue *value, void *const *externals, void *const *outputs)
         return outputs[value->output];
     if (value->external >= 0)
         return externals[value->external];
-    return arena + value->offset;
+    return value->scratch ? NULL : arena + value->offset;
 }
 
 static void
@@ -160,7 +172,7 @@ poison_step(const pcnn_plan *plan, const pcnn_pnode *node)
 {
     for (int32_t o = 0; o < node->n_out; o++) {
         const pcnn_pvalue *value = &plan->program.values[node->out[o]];
-        if (value->external >= 0 || value->output >= 0)
+        if (value->external >= 0 || value->output >= 0 || value->scratch)
             continue;
         int64_t bytes = pcnn_layout_bytes(&value->type, value->layout);
         if (value->root == node->out[o])
@@ -170,6 +182,12 @@ poison_step(const pcnn_plan *plan, const pcnn_pnode *node)
     if (node->work_bytes > 0) {
         memset(arena + node->work_offset, 0xFF, (size_t)node->work_bytes);
         memset(arena + node->work_offset + node->work_bytes, 0xA5, GUARD);
+    }
+    const pcnn_scratch *scratch = node->scratch;
+    if (scratch && scratch->bytes > 0) {
+        const int64_t bytes = scratch->pieces * scratch->bytes;
+        memset(arena + scratch->offset, 0xFF, (size_t)bytes);
+        memset(arena + scratch->offset + bytes, 0xA5, GUARD);
     }
 }
 
@@ -188,23 +206,31 @@ check_step(const pcnn_plan *plan, const pcnn_pnode *node)
 {
     for (int32_t o = 0; o < node->n_out; o++) {
         const pcnn_pvalue *value = &plan->program.values[node->out[o]];
-        if (value->external < 0 && value->output < 0)
+        if (value->external < 0 && value->output < 0 && !value->scratch)
             check_guard(arena + value->offset + pcnn_layout_bytes(&value->type, value->layout));
     }
     if (node->work_bytes > 0)
         check_guard(arena + node->work_offset + node->work_bytes);
+    const pcnn_scratch *scratch = node->scratch;
+    if (scratch && scratch->bytes > 0)
+        check_guard(arena + scratch->offset + scratch->pieces * scratch->bytes);
 }
 
 pcnn_status
 pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs, int32_t *failed)
 {
     *failed = 0;
-    bool poison = pcnn_storage_poison(), profile = pcnn_plan_options.profile;
+    bool poison = pcnn_storage_poison();
+    bool profile = pcnn_plan_options.profile || pcnn_plan_options.verbose > 1;
+    double begin = profile ? now_ns() : 0;
+    if (profile)
+        pcnn_profile_adopt(plan);
     PCNN_TRY(need_arena(plan->arena_bytes));
     fill_addresses(plan, externals, outputs);
     const pcnn_tensor *tensor = plan->tensors;
-    for (int32_t n = 0; n < plan->program.n_nodes; n++) {
+    for (int32_t n = 0, steps; n < plan->program.n_nodes; n += steps) {
         pcnn_pnode *node = &plan->program.nodes[n];
+        steps = node->chain > 0 ? node->chain : 1;
         const pcnn_site site = {.op = node->op,
                                 .attrs = node->attrs,
                                 .n_in = node->n_in,
@@ -212,19 +238,27 @@ pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs, int
                                 .in = tensor,
                                 .out = tensor + node->n_in,
                                 .work = node->work_bytes > 0 ? arena + node->work_offset : NULL};
-        tensor += node->n_in + node->n_out;
-        if (poison)
-            poison_step(plan, node);
+        for (int32_t k = 0; k < steps; k++)
+            tensor += node[k].n_in + node[k].n_out;
+        for (int32_t k = 0; k < steps && poison; k++)
+            poison_step(plan, node + k);
         double start = profile ? now_ns() : 0;
         *failed = node->origin;
-        PCNN_TRY(node->impl->run(&site));
+        PCNN_TRY(node->chain > 0 ? pcnn_sweep_run(node, plan->program.values, site.in, arena)
+                                 : node->impl->run(&site));
         if (profile) {
-            node->ns += now_ns() - start;
-            node->runs++;
+            node->last_ns = now_ns() - start;
+            node->ns += node->last_ns;
         }
-        if (poison)
-            check_step(plan, node);
+        for (int32_t k = 0; k < steps && profile; k++)
+            node[k].runs++;
+        for (int32_t k = 0; k < steps && poison; k++)
+            check_step(plan, node + k);
     }
     plan->runs++;
+    if (profile) {
+        plan->ns += now_ns() - begin;
+        plan->timed_runs++;
+    }
     return PCNN_OK;
 }

@@ -44,6 +44,14 @@ put_type(pcnn_segment *s, const pcnn_type *type)
     return put(s, type->shape, (size_t)type->ndim * sizeof *type->shape);
 }
 
+static pcnn_status
+put_label(pcnn_segment *s, const pcnn_node *node)
+{
+    const char *text = node->label ? node->label->text : "";
+    PCNN_TRY(put_int(s, (int32_t)node->phase));
+    return put(s, text, strlen(text) + 1);
+}
+
 static uint64_t
 hash_of(const unsigned char *bytes, size_t n)
 {
@@ -208,11 +216,17 @@ walk(pcnn_segment *s, pcnn_value *const *wanted, int32_t n_wanted, bool capture)
     if (status == PCNN_OK)
         status = put_int(s, pcnn_plan_options.fuse | pcnn_plan_options.n16 << 1 |
                                 pcnn_option_winograd << 2 | pcnn_plan_options.min_n16_batch << 4);
+    /* Labels tell plans apart only while somebody wants to be told them. */
+    bool labelled = pcnn_plan_options.profile || pcnn_plan_options.verbose > 0;
+    if (status == PCNN_OK)
+        status = put_int(s, labelled);
     for (int32_t n = 0; n < s->n_nodes && status == PCNN_OK; n++) {
         pcnn_node *node = s->nodes[n];
         status = put(s, &node->op, sizeof node->op);
         if (status == PCNN_OK)
             status = put(s, node->attrs, node->op->attrs_size);
+        if (status == PCNN_OK && labelled)
+            status = put_label(s, node);
         if (status == PCNN_OK)
             status = put_int(s, node->n_in);
         for (int i = 0; i < node->n_in && status == PCNN_OK; i++) {
@@ -358,6 +372,23 @@ build(pcnn_segment *s, pcnn_program *program)
     return PCNN_OK;
 }
 
+/* The plan remembers what its nodes were recorded for. */
+static pcnn_status
+label_plan(const pcnn_segment *s, pcnn_plan *plan)
+{
+    plan->labels = calloc((size_t)s->n_nodes + 1, sizeof *plan->labels);
+    plan->phases = calloc((size_t)s->n_nodes + 1, 1);
+    if (plan->labels == NULL || plan->phases == NULL)
+        return no_memory();
+    plan->n_labels = s->n_nodes;
+    for (int32_t n = 0; n < s->n_nodes; n++) {
+        if ((plan->labels[n] = s->nodes[n]->label) != NULL)
+            plan->labels[n]->refs++;
+        plan->phases[n] = (unsigned char)s->nodes[n]->phase;
+    }
+    return PCNN_OK;
+}
+
 pcnn_status
 pcnn_segment_plan(pcnn_segment *s, pcnn_plan **plan)
 {
@@ -367,7 +398,13 @@ pcnn_segment_plan(pcnn_segment *s, pcnn_plan **plan)
         pcnn_program_free(&program);
         return status;
     }
-    return pcnn_plan_make(&program, plan);
+    PCNN_TRY(pcnn_plan_make(&program, plan));
+    status = label_plan(s, *plan);
+    if (status != PCNN_OK) {
+        pcnn_plan_unref(*plan);
+        *plan = NULL;
+    }
+    return status;
 }
 
 pcnn_status
@@ -379,8 +416,10 @@ pcnn_segment_prepare(pcnn_segment *s)
     }
     else {
         PCNN_TRY(pcnn_segment_plan(s, &s->plan));
+        s->made = true;
         PCNN_TRY(pcnn_cache_add(s->plan, s->key, s->key_bytes, s->hash));
     }
+    PCNN_TRY(pcnn_profile_note(s->plan));
     s->memory = calloc((size_t)s->n_outputs + 1, sizeof(pcnn_storage *));
     if (s->memory == NULL)
         return no_memory();

@@ -22,6 +22,7 @@ typedef struct {
     int32_t n_values;
     pcnn_storage **memory; /* of the outputs */
     pcnn_plan *plan;
+    bool made; /* the plan is new */
     int32_t failed; /* after a run that failed: the nodes before this one are done */
 } pcnn_segment;
 

@@ -38,7 +38,18 @@ pcnn_py_force_first(pcnn_trace *trace, int64_t count)
         PyEval_RestoreThread(state);
         count_runs(-1);
     }
+    /* Told when the segment is done with: telling runs Python. */
+    pcnn_plan *plan = status == PCNN_OK && pcnn_plan_options.verbose > 0 ? segment.plan : NULL;
+    bool made = segment.made;
+    if (plan != NULL)
+        plan->refs++;
     pcnn_segment_finish(&segment, status);
+    if (plan != NULL) {
+        if (made)
+            pcnn_py_tell_plan(plan, true);
+        pcnn_py_tell_plan(plan, false);
+        pcnn_plan_unref(plan);
+    }
     if (status == PCNN_OK)
         return 0;
     pcnn_py_raise(status);

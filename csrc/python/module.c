@@ -252,21 +252,6 @@ core_show_config(PyObject *module, PyObject *unused)
     return text;
 }
 
-static PyObject *
-core_fma_peak(PyObject *module, PyObject *unused)
-{
-    (void)module;
-    (void)unused;
-    double peak = 0;
-    Py_BEGIN_ALLOW_THREADS
-    for (int i = 0; i < 5; i++) {
-        double rate = pcnn_kernels_for(PCNN_F32)->fma_peak(2000000);
-        peak = rate > peak ? rate : peak;
-    }
-    Py_END_ALLOW_THREADS
-    return PyFloat_FromDouble(peak);
-}
-
 /* ---- options for tests and measurements ---- */
 
 static PyObject *
@@ -295,6 +280,10 @@ core_set_option(PyObject *module, PyObject *args)
         before = pcnn_plan_options.fuse;
         pcnn_plan_options.fuse = value;
     }
+    else if (strcmp(name, "chain") == 0) {
+        before = pcnn_plan_options.chain;
+        pcnn_plan_options.chain = value;
+    }
     else if (strcmp(name, "n16") == 0) {
         before = pcnn_plan_options.n16;
         pcnn_plan_options.n16 = value;
@@ -312,9 +301,10 @@ core_set_option(PyObject *module, PyObject *args)
         pcnn_option_winograd = value;
     }
     else {
-        PyErr_Format(PyExc_ValueError,
-                     "_set_option: expected fuse, n16, min_n16_batch, profile or winograd, got %s",
-                     name);
+        PyErr_Format(
+            PyExc_ValueError,
+            "_set_option: expected fuse, chain, n16, min_n16_batch, profile or winograd, got %s",
+            name);
         return NULL;
     }
     return PyLong_FromLong(before);
@@ -380,11 +370,23 @@ core_op_info(PyObject *module, PyObject *unused)
                 Py_CLEAR(impls);
             Py_XDECREF(name);
         }
-        PyObject *item =
-            impls ? Py_BuildValue("{s:s,s:N,s:O,s:O}", "name", (*op)->name, "impls", impls,
-                                  "internal", (*op)->flags & PCNN_OP_INTERNAL ? Py_True : Py_False,
-                                  "differentiable", (*op)->gradient ? Py_True : Py_False)
-                  : NULL;
+        PyObject *attrs = PyDict_New();
+        for (const pcnn_attr *attr = (*op)->attrs; attrs && attr && attr->name; attr++) {
+            PyObject *text = Py_BuildValue("z", attr->initial);
+            if (text == NULL || PyDict_SetItemString(attrs, attr->name, text) < 0)
+                Py_CLEAR(attrs);
+            Py_XDECREF(text);
+        }
+        if (attrs == NULL)
+            Py_CLEAR(impls);
+        if (impls == NULL)
+            Py_CLEAR(attrs);
+        PyObject *item = impls
+                             ? Py_BuildValue("{s:s,s:N,s:N,s:O,s:O}", "name", (*op)->name, "impls",
+                                             impls, "attrs", attrs, "internal",
+                                             (*op)->flags & PCNN_OP_INTERNAL ? Py_True : Py_False,
+                                             "differentiable", (*op)->gradient ? Py_True : Py_False)
+                             : NULL;
         if (item == NULL || PyList_Append(list, item) < 0)
             Py_CLEAR(list);
         Py_XDECREF(item);
@@ -416,8 +418,6 @@ static PyMethodDef methods[] = {
      "Counts of plans (held, made since import), bytes of plans, arena and tensors."},
     {"config", core_config, METH_NOARGS, "Instruction set, threads and BLAS, as a dict."},
     {"show_config", core_show_config, METH_NOARGS, "Instruction set, threads and BLAS, as text."},
-    {"fma_peak", core_fma_peak, METH_NOARGS,
-     "Measured float32 fused multiply-add rate of one core, in GFLOP/s."},
     {"_force_impl", core_force_impl, METH_VARARGS, NULL},
     {"_set_option", core_set_option, METH_VARARGS, NULL},
     {"_set_isa", core_set_isa, METH_O, NULL},
@@ -487,7 +487,7 @@ core_exec(PyObject *module)
                                           bases, NULL)
               : NULL;
     Py_XDECREF(bases);
-    if (pcnn_py.shape_error == NULL ||
+    if (pcnn_py.shape_error == NULL || PyModule_AddFunctions(module, pcnn_py_profile_methods) < 0 ||
         PyModule_AddObjectRef(module, "ShapeError", pcnn_py.shape_error) < 0 ||
         add_type(module, &pcnn_py_tensor_spec, &pcnn_py.tensor_type) < 0 ||
         put_array_priority(pcnn_py.tensor_type) < 0 ||

@@ -18,6 +18,7 @@ __all__ = [
     "check_fraction",
     "check_number",
     "deserialize_object",
+    "get_object",
     "make_from_name",
     "serialize_object",
     "serialize_value",
@@ -107,6 +108,34 @@ def make_from_name(
             f"The {kind} {name!r} of Keras is not available in pycnn; these are: {have}."
         )
     raise unknown_name(kind, name, names)
+
+
+def get_object(
+    kind: str,
+    identifier: Any,
+    table: Mapping[str, Any],
+    absent: Collection[str],
+    deserialize: Callable[[Any], Any],
+) -> Any:
+    """Return what a name, configuration, class, function or instance stands for; None for None.
+
+    A class is called without arguments.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown (the nearest ones are told) or the value is none of these.
+    """
+    if identifier is None:
+        return None
+    if isinstance(identifier, Mapping):
+        return deserialize(identifier)
+    found = identifier
+    if isinstance(identifier, str):
+        found = make_from_name(kind, identifier, table, absent)
+    elif not callable(identifier):
+        raise unknown_name(kind, identifier, table)
+    return found() if isinstance(found, type) else found
 
 
 def deserialize_object(

@@ -16,11 +16,10 @@ import numpy as np
 from pycnn.keras._config import (
     check_number,
     deserialize_object,
-    make_from_name,
+    get_object,
     serialize_object,
     serialize_value,
 )
-from pycnn.keras._errors import unknown_name
 from pycnn.keras.backend import standardize_dtype
 from pycnn.keras.random import (
     SeedGenerator,
@@ -492,21 +491,11 @@ def get(identifier: Any) -> Any:
     ValueError
         If the name is unknown (the nearest ones are told) or the value is none of these.
     """
-    if identifier is None:
-        return None
-    if isinstance(identifier, str):
-        return make_from_name("initializer", identifier, _TABLE, _ABSENT)()
-    if isinstance(identifier, Mapping):
-        return deserialize(identifier)
     if isinstance(identifier, np.ndarray | np.generic) or (
         hasattr(identifier, "numpy") and not callable(identifier)
     ):
         return _from_array(np.asarray(identifier))
-    if isinstance(identifier, type):
-        return identifier()
-    if callable(identifier):
-        return identifier
-    raise unknown_name("initializer", identifier, _TABLE)
+    return get_object("initializer", identifier, _TABLE, _ABSENT, deserialize)
 
 
 def _from_array(values: np.ndarray) -> Callable[..., np.ndarray]:

@@ -10,11 +10,10 @@ from pycnn._core import Tensor
 from pycnn.keras._config import (
     check_number,
     deserialize_object,
-    make_from_name,
+    get_object,
     serialize_object,
 )
 from pycnn.keras._convert import as_tensor
-from pycnn.keras._errors import unknown_name
 
 __all__ = [
     "L1",
@@ -146,16 +145,6 @@ def get(identifier: Any) -> Any:
     ValueError
         If the name is unknown (the nearest ones are told) or the value is none of these.
     """
-    if identifier is None:
-        return None
-    if isinstance(identifier, str):
-        return make_from_name("regularizer", identifier, _TABLE, _ABSENT)()
-    if isinstance(identifier, Mapping):
-        return deserialize(identifier)
-    if isinstance(identifier, type):
-        return identifier()
-    if callable(identifier):
-        return identifier
     if isinstance(identifier, int | float) and not isinstance(identifier, bool):
         return L2(identifier)
-    raise unknown_name("regularizer", identifier, _TABLE)
+    return get_object("regularizer", identifier, _TABLE, _ABSENT, deserialize)

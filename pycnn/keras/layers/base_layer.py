@@ -232,6 +232,7 @@ class Layer(LayerState):
         if outermost:
             self._clear_losses()
         call_state.depth += 1
+        _core._push_label(self.name)  # what profiles call the ops recorded now
         try:
             with name_scope(self.name, self):
                 outputs = self.call(*args, **kwargs)
@@ -242,6 +243,7 @@ class Layer(LayerState):
             note_call(error, self, args)
             raise
         finally:
+            _core._pop_label()
             call_state.depth -= 1
             call_state.training = training_before
         return outputs if given_maps else map_structure(channels_last, outputs)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pycnn.keras._config import deserialize_object, make_from_name, serialize_object
-from pycnn.keras._errors import unknown_name
+from pycnn.keras._config import deserialize_object, get_object, serialize_object
 from pycnn.keras.losses._classes import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -134,15 +133,4 @@ def get(identifier: Any) -> Any:
     ValueError
         If the name is unknown (the nearest ones are told) or the value is none of these.
     """
-    if identifier is None:
-        return None
-    if isinstance(identifier, str):
-        found = make_from_name("loss", identifier, _TABLE, _ABSENT)
-        return found() if isinstance(found, type) else found
-    if isinstance(identifier, Mapping):
-        return deserialize(identifier)
-    if isinstance(identifier, type):
-        return identifier()
-    if callable(identifier):
-        return identifier
-    raise unknown_name("loss", identifier, _TABLE)
+    return get_object("loss", identifier, _TABLE, _ABSENT, deserialize)

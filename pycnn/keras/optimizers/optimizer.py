@@ -22,6 +22,7 @@ from pycnn._core import Tensor
 from pycnn.keras._config import check_number
 from pycnn.keras._errors import accepted_arguments, unknown_arguments
 from pycnn.keras._host import HostVariable
+from pycnn.keras._label import label
 from pycnn.keras._maps import Maps
 from pycnn.keras._naming import auto_name, name_scope
 from pycnn.keras.backend import floatx
@@ -360,7 +361,8 @@ class Optimizer:
                 None if g is None else _gradient(g, v)
                 for g, v in zip(given, variables, strict=True)
             ]
-            self.record(tensors, variables, _core.tensor(self.hyper()))
+            with label(self.name, "update"):
+                self.record(tensors, variables, _core.tensor(self.hyper()))
         self.advance()
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> HostVariable:

@@ -22,6 +22,7 @@ import numpy as np
 from pycnn import _core, ops
 from pycnn._core import Tensor
 from pycnn.keras._convert import cast
+from pycnn.keras._label import label
 from pycnn.keras._maps import SeedFeed, channels_last, seed_feed
 from pycnn.keras.layers._tree import flatten, map_structure, pack_like
 
@@ -214,19 +215,21 @@ def record(model: Any, mode: str, data: StepData, size: int | None) -> Step:
             model.compute_dtype if i < data.inputs or leaf.dtype.kind == "f" else leaf.dtype.name
             for i, leaf in enumerate(whole)
         ]
-        if size is not None:
-            index = tape.placeholder((size,), "int64", "index")
-            pairs = zip(whole, types, strict=True)
-            batch = [ops.gather(leaf, index, dtype=dtype) for leaf, dtype in pairs]
-        else:
-            batch = [cast(leaf, dtype) for leaf, dtype in zip(whole, types, strict=True)]
+        with label("(batch)"):
+            if size is not None:
+                index = tape.placeholder((size,), "int64", "index")
+                pairs = zip(whole, types, strict=True)
+                batch = [ops.gather(leaf, index, dtype=dtype) for leaf, dtype in pairs]
+            else:
+                batch = [cast(leaf, dtype) for leaf, dtype in zip(whole, types, strict=True)]
         x, y, sample_weight = data.packed(batch)
         feed = SeedFeed(tape)
         with seed_feed(feed):
             outputs = map_structure(channels_last, model._run(x, training=mode == "train"))
             if mode == "predict":
                 return Step(tape.compile(flatten(outputs)), feed, outputs)
-            loss = model._record_losses(x, y, outputs, sample_weight, mode == "train")
+            with label("(loss)"):
+                loss = model._record_losses(x, y, outputs, sample_weight, mode == "train")
         if mode == "train":
             _record_update(model, tape, loss)
         return Step(tape.compile([loss]), feed, outputs)
@@ -243,4 +246,5 @@ def _record_update(model: Any, tape: Any, loss: Tensor) -> None:
     gradients = _core.gradients(loss, [variable.tensor for variable in variables])
     numbers = optimizer.hyper()
     hyper = tape.placeholder(numbers.shape, "float64", "hyper")
-    optimizer.record(gradients, variables, hyper)
+    with label(optimizer.name, "update"):
+        optimizer.record(gradients, variables, hyper)
