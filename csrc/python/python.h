@@ -13,6 +13,7 @@
 
 #include "graph/graph.h"
 #include "plan/plan.h"
+#include "plan/segment.h"
 
 /* ---- state of the module (one a process: the engine's caches are process-wide) ---- */
 
@@ -125,9 +126,12 @@ PyObject *pcnn_py_apply(const pcnn_op *op, const void *attrs, PyObject *const *i
 PyObject *pcnn_py_apply_defaults(const pcnn_op *op, PyObject *const *inputs, int n);
 PyObject *pcnn_py_call_op(const char *name, PyObject *args, PyObject *kwargs);
 
-/* ---- capture.c ---- */
+/* ---- capture.c, plan.c ---- */
 
 extern PyType_Spec pcnn_py_capture_spec, pcnn_py_plan_spec;
+/* The plan of a captured segment that computes `wanted`; placeholders are Tensors, in order. */
+PyObject *pcnn_py_plan_new(pcnn_segment *segment, pcnn_value *const *wanted,
+                           PyObject *placeholders);
 PyObject *pcnn_py_plan_steps(const pcnn_plan *plan); /* list of dicts */
 /* Inside a capture an effect rebinds handles for the capture's time only. */
 int pcnn_py_capture_note(pcnn_py_tensor *tensor);
