@@ -43,8 +43,8 @@ def chained(plan: Any) -> list[list[str]]:
     return list(found.values())
 
 
-FORWARD = ["batch_norm", "max_pool2d_index", "dropout"]
-BACKWARD = ["dropout", "max_pool2d_scatter", "batch_norm_grad"]
+FORWARD = ["batch_norm", "max_pool2d_index", "dropout_keep"]
+BACKWARD = ["dropout_mask", "max_pool2d_scatter", "batch_norm_grad"]
 BACKWARD_FIRST = [*BACKWARD, "conv2d_dw"]  # of a first layer, whose x has a channel or two
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,16 @@ def data(n: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.random((n, 12, 12, 1), np.float32), rng.integers(0, 3, n)
 
 
+@pytest.fixture
+def _no_chains() -> Iterator[None]:
+    """Each step by itself: in a chain, several layers share a line."""
+    before = core._set_option("chain", 0)
+    yield
+    core._set_option("chain", before)
+
+
 @pytest.mark.sanitize
+@pytest.mark.usefixtures("_no_chains")
 def test_a_training_step_layer_by_layer() -> None:
     model = small_model()
     x, y = data(40)
@@ -69,6 +79,27 @@ def test_a_training_step_layer_by_layer() -> None:
     assert math.isclose(p.engine_ms + p.outside_ms, p.wall_ms, rel_tol=1e-9)
     assert math.isclose(sum(row.ms for row in rows), p.engine_ms, rel_tol=1e-6)
     assert math.isclose(sum(row.share for row in rows), 1.0, rel_tol=1e-6)
+
+
+def test_a_chain_is_one_line_with_all_its_layers() -> None:
+    with core.capture() as tape:
+        x = tape.placeholder((16, 6, 8, 8))
+        core._push_label("one")
+        y = ops.max_pool2d(x, kernel=2)
+        core._pop_label()
+        core._push_label("two")
+        y = ops.tanh(y)
+        core._pop_label()
+        core._push_label("three")
+        plan = tape.compile([ops.max_pool2d(y, kernel=2)])
+        core._pop_label()
+    numbers = {step["chain"] for step in plan.steps if "chain" in step}
+    assert len(numbers) == 1, "no chain was formed"
+    with pycnn.profile() as p:
+        plan.run(np.ones((16, 6, 8, 8), np.float32))
+    (row,) = [row for row in p.rows if " > " in row.op]
+    assert row.op == "max_pool2d > tanh > max_pool2d" and row.calls == 1 and row.ms > 0
+    assert row.layer == "one, two, three"
 
 
 def test_speed_is_work_over_time() -> None:
@@ -196,6 +227,7 @@ def test_the_engine_takes_no_longer_than_the_block() -> None:
             thread.join()
 
 
+@pytest.mark.usefixtures("_no_chains")
 def test_the_table() -> None:
     model = small_model()
     x, y = data(16)

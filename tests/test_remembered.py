@@ -1,6 +1,8 @@
-"""What a forward op saves for its gradient in the same plan: the positions of max pooling's maxima.
+"""What a forward op saves for its gradient in the same plan: the positions of max pooling's maxima,
+the decisions of dropout.
 
-The plan without fusion computes the same from the maps themselves, bit for bit.
+The plan without fusion computes the same from the maps, or the same random numbers again, bit for
+bit.
 """
 
 from __future__ import annotations
@@ -134,5 +136,75 @@ def test_one_pooling_with_two_gradients() -> None:
 def test_without_a_gradient_nothing_is_kept() -> None:
     with core.capture() as tape:
         y = ops.max_pool2d(tape.placeholder((16, 2, 4, 4)), kernel=(2, 2))
-        plan = tape.compile([y])
-    assert "max_pool2d" in {step["op"] for step in plan.steps}
+        plan = tape.compile([ops.dropout(y, np.array([1, 2, 3]), rate=0.5)])
+    assert {step["op"] for step in plan.steps} >= {"max_pool2d", "dropout"}
+
+
+# ---- dropout ----
+
+
+def dropped(
+    x: np.ndarray, rate: float = 0.3, **attrs: Any
+) -> tuple[set[tuple[str, str]], list[np.ndarray]]:
+    """Steps; y and dx of two dropouts with different numbers, one after the other."""
+    with core.capture() as tape:
+        t = core.tensor(x, requires_grad=True)
+        h = ops.dropout(t * 1.0, np.array([5, 1, 2]), rate=rate, **attrs)
+        y = ops.dropout(h, np.array([5, 1, 3]), rate=rate, **attrs)
+        dy = np.random.default_rng(1).choice([-3.0, -0.0, 0.0, 2.0, np.inf, np.nan], y.shape)
+        loss = ops.sum(y * core.tensor(dy.astype(x.dtype)))
+        plan = tape.compile([h, y, *core.gradients(loss, [t])])
+    values = [a.numpy() for a in plan.run()]
+    return {(step["op"], step["impl"]) for step in plan.steps}, values
+
+
+@pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_kept_decisions_are_those_drawn_again(dtype: str, name: str) -> None:
+    for n in (8, 16, 19, 33):
+        for shape in ((3, 5, 7), (1, 1, 1), (2, 40, 31)):
+            x = with_ties((n, *shape), dtype)
+            with isa(name):
+                steps, got = dropped(x)
+                assert steps >= {("dropout_keep", "n16"), ("dropout_mask", "n16")}
+                assert "dropout" not in {op for op, _ in steps}
+                with option("fuse", 0):
+                    steps, want = dropped(x)
+                assert "dropout" in {op for op, _ in steps}
+                same(got, want)
+                for op in ("dropout_keep", "dropout_mask"):
+                    with forced(op, "reference"):
+                        steps, got = dropped(x)
+                    assert (op, "reference") in steps
+                    same(got, want)
+
+
+@pytest.mark.parametrize("impl", ["n16", "reference"])
+def test_decisions_by_any_number_of_threads(impl: str) -> None:
+    x = with_ties((37, 3, 40, 31), "float32")
+    results = []
+    for workers in (1, 2, 3, 8):
+        with forced("dropout_keep", impl), forced("dropout_mask", impl), threads(workers):
+            results.append(dropped(x)[1])
+    for other in results[1:]:
+        same(results[0], other)
+
+
+@pytest.mark.parametrize(
+    ("shape", "attrs"),
+    [
+        ((7, 2, 3, 3), {}),  # no layout N16
+        ((9, 20), {}),
+        ((9, 2, 3, 3), {"spatial": True}),
+        ((9, 2, 3, 3), {"rate": 0.0}),
+        ((9, 2, 3, 3), {"rate": 1.0}),
+        ((0, 2, 3, 3), {}),
+    ],
+    ids=str,
+)
+def test_dropout_that_draws_again(shape: tuple[int, ...], attrs: dict[str, Any]) -> None:
+    x = with_ties(shape, "float32")
+    steps, got = dropped(x, **attrs)
+    assert "dropout_keep" not in {op for op, _ in steps}
+    with option("fuse", 0):
+        same(got, dropped(x, **attrs)[1])

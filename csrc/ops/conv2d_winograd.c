@@ -189,7 +189,7 @@ pairs(int64_t kernel, int64_t outputs, int64_t inputs, int64_t padding)
 static bool
 pays(const pcnn_conv2d_geometry *g, int64_t blocks)
 {
-    const double TRANSFORM = 9, WEIGHTS = 1.5, MARGIN = 1.05;
+    const double TRANSFORM = g->KH == 3 ? 9 : 7, WEIGHTS = 1.5, MARGIN = 1.05;
     const double C = (double)g->C, OC = (double)g->OC;
     const double taps = (double)pairs(g->KH, g->OH, g->H, g->PT) *
                         (double)pairs(g->KW, g->OW, g->W, g->PL) * (double)blocks;

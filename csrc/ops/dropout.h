@@ -8,11 +8,29 @@
 
 #include <stdint.h>
 
+#include "core/tensor.h"
+
 typedef struct {
     uint32_t key[2];
     uint32_t call, stream;
     uint32_t threshold; /* rate * 2^32 */
     double scale;       /* 1 / (1 - rate) */
 } pcnn_dropout;
+
+typedef struct {
+    double rate;
+    int64_t spatial;
+} pcnn_dropout_attrs;
+
+/* 2^32 * rate, rounded: 0 keeps all, 2^32 keeps nothing. */
+static inline uint64_t
+pcnn_dropout_threshold(double rate)
+{
+    return (uint64_t)(rate * 4294967296.0 + 0.5);
+}
+
+/* The type of the decisions for an x of shape N, ...: bytes [ceil(N/16)][elements of an image][2],
+ * words of 16 bits, of which bit n says whether image n of the block keeps its element. */
+pcnn_type pcnn_dropout_bits_type(const pcnn_type *x);
 
 #endif

@@ -154,15 +154,37 @@ enter_group(const pcnn_dropout *d, call_part call, const images_part *part, uint
 
 enum { PAIRS = 16 / (2 * WIDE) };
 
-/* Positions first .. end-1 of the images from `image` on: x[end - first][16] -> y. Where `first`
- * or `end` is no multiple of 4, a few words are drawn for nothing. */
-void
-PCNN_K(dropout_n16)(const void *dropout, const void *px, void *py, int64_t image, int64_t first,
-                    int64_t end)
+/* The lanes of a mask as bits. */
+ALWAYS_INLINE uint32_t
+bits_of_mask(ivec mask)
 {
-    const pcnn_dropout *d = dropout;
-    const real *x = px;
-    real *y = py;
+#if defined(PCNN_ISA_AVX512) && defined(PCNN_REAL_F64)
+    return _mm512_cmplt_epi64_mask((__m512i)mask, _mm512_setzero_si512());
+#elif defined(PCNN_ISA_AVX512)
+    return _mm512_cmplt_epi32_mask((__m512i)mask, _mm512_setzero_si512());
+#elif defined(PCNN_ISA_AVX2) && defined(PCNN_REAL_F64)
+    return (uint32_t)_mm256_movemask_pd((__m256d)mask);
+#elif defined(PCNN_ISA_AVX2)
+    return (uint32_t)_mm256_movemask_ps((__m256)mask);
+#elif defined(__SSE2__) && defined(PCNN_REAL_F64)
+    return (uint32_t)_mm_movemask_pd((__m128d)mask);
+#elif defined(__SSE2__)
+    return (uint32_t)_mm_movemask_ps((__m128)mask);
+#else
+    uint32_t bits = 0;
+    for (int l = 0; l < LANES; l++)
+        bits |= (uint32_t)(mask[l] & 1) << l;
+    return bits;
+#endif
+}
+
+/* Positions first .. end-1 of the images from `image` on: x[end - first][16] -> y, and the decisions to
+ * bits[end - first], where that is not NULL. Where `first` or `end` is no multiple of 4, a few words
+ * are drawn for nothing. */
+ALWAYS_INLINE void
+drop(const pcnn_dropout *d, const real *x, real *y, uint16_t *bits, int64_t image, int64_t first,
+     int64_t end)
+{
     schedule s;
     make_schedule(d, &s);
     const call_part call = first_product_of_call(d);
@@ -170,7 +192,8 @@ PCNN_K(dropout_n16)(const void *dropout, const void *px, void *py, int64_t image
     images_part part[PAIRS];
     for (int q = 0; q < PAIRS; q++)
         part[q] = rounds_of_images(d, call, (uint32_t)image, q);
-    for (int64_t p = first / 4 * 4; p < end; p += 4)
+    for (int64_t p = first / 4 * 4; p < end; p += 4) {
+        uint32_t word[4] = {0};
         for (int q = 0; q < PAIRS; q++) {
             wide a[4], b[4];
             enter_group(d, call, &part[q], (uint32_t)(p / 4), a, b);
@@ -182,11 +205,51 @@ PCNN_K(dropout_n16)(const void *dropout, const void *px, void *py, int64_t image
                 ivec mask[MASKS];
                 keep_masks(a[j], b[j], d, mask);
                 for (int m = 0; m < MASKS; m++) {
-                    int64_t at = (p + j - first) * 16 + q * 2 * WIDE + m * LANES;
+                    int64_t lane = q * 2 * WIDE + m * LANES, at = (p + j - first) * 16 + lane;
                     vstore(y + at, (vec)((ivec)(vload(x + at) * scale) & mask[m]));
+                    if (bits != NULL)
+                        word[j] |= bits_of_mask(mask[m]) << lane;
                 }
             }
         }
+        for (int64_t j = p < first ? first - p : 0; bits != NULL && j < 4 && p + j < end; j++)
+            bits[p + j - first] = (uint16_t)word[j];
+    }
+}
+
+void
+PCNN_K(dropout_n16)(const void *dropout, const void *x, void *y, int64_t image, int64_t first,
+                    int64_t end)
+{
+    drop(dropout, x, y, NULL, image, first, end);
+}
+
+void
+PCNN_K(dropout_keep_n16)(const void *dropout, const void *x, void *y, uint16_t *bits, int64_t image,
+                         int64_t first, int64_t end)
+{
+    drop(dropout, x, y, bits, image, first, end);
+}
+
+/* dx = kept ? dy * scale : 0, of n positions. */
+void
+PCNN_K(dropout_mask_n16)(double scale, const void *pdy, void *pdx, const uint16_t *bits, int64_t n)
+{
+    const real *dy = pdy;
+    real *dx = pdx;
+    const vec factor = vset((real)scale);
+    ivec lane[VECS];
+    for (int k = 0; k < VECS; k++)
+        for (int l = 0; l < LANES; l++)
+            lane[k][l] = (integer)1 << (k * LANES + l);
+    for (int64_t p = 0; p < n; p++) {
+        const ivec word = (integer)bits[p] - (ivec){0};
+        UNROLL for (int k = 0; k < VECS; k++)
+        {
+            const int64_t at = p * 16 + k * LANES;
+            vstore(dx + at, (vec)((ivec)(vload(dy + at) * factor) & ((word & lane[k]) != 0)));
+        }
+    }
 }
 
 /* Whole channels: x[.][inner][16], channels first .. end-1; first % 4 == 0. */
@@ -303,4 +366,35 @@ PCNN_K(dropout_reference)(const void *dropout, const void *px, void *py, int64_t
         for (int64_t i = p * inner; i < (p + 1) * inner; i++)
             y[i] = keep ? x[i] * (real)d->scale : 0;
     }
+}
+
+/* `images` images of `positions` elements, one after another, whose decisions share words. */
+void
+PCNN_K(dropout_keep_plain)(const void *dropout, const void *px, void *py, uint16_t *bits,
+                           int64_t image, int64_t images, int64_t positions, int64_t first,
+                           int64_t end)
+{
+    const pcnn_dropout *d = dropout;
+    const real *x = px;
+    real *y = py;
+    memset(bits + first, 0, (size_t)(end - first) * sizeof *bits);
+    for (int64_t n = 0; n < images; n++)
+        for (int64_t p = first; p < end; p++) {
+            uint32_t counter[4] = {(uint32_t)(p / 4), (uint32_t)(image + n), d->call, d->stream};
+            pcnn_philox(counter, d->key[0], d->key[1]);
+            bool keep = counter[p % 4] >= d->threshold;
+            y[n * positions + p] = keep ? x[n * positions + p] * (real)d->scale : 0;
+            bits[p] = (uint16_t)(bits[p] | (unsigned)keep << n);
+        }
+}
+
+void
+PCNN_K(dropout_mask_plain)(double scale, const void *pdy, void *pdx, const uint16_t *bits,
+                           int64_t images, int64_t positions, int64_t first, int64_t end)
+{
+    const real *dy = pdy;
+    real *dx = pdx;
+    for (int64_t n = 0; n < images; n++)
+        for (int64_t p = first; p < end; p++)
+            dx[n * positions + p] = bits[p] >> n & 1 ? dy[n * positions + p] * (real)scale : 0;
 }

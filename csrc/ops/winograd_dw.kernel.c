@@ -249,8 +249,11 @@ transform_sums(const int K, const pcnn_conv2d_geometry *g, const real *sums, int
             for (int i = 0; i < 6; i++) {
                 const real *at = from + (6 * i + j) * sums_step;
                 vec sum = vload(at);
-                for (int64_t range = 1; range < ranges; range++)
-                    sum += vload(at + range * PCNN_WINOGRAD_ELEMENTS * sums_step);
+                for (int64_t range = 1; range < ranges; range++) {
+                    at += PCNN_WINOGRAD_ELEMENTS * sums_step;
+                    sum += vload(at);
+                    winograd_prefetch(at, 2 * PCNN_BLOCK);
+                }
                 column[i] = sum;
             }
             winograd_weights_adjoint(K, column, r);

@@ -136,6 +136,18 @@ layout_refused(const pcnn_program *program, int32_t n, const pcnn_impl *impl, pc
     return "its inputs are not in layout N16";
 }
 
+static uint8_t
+number_of(pcnn_program *program, const char *reason)
+{
+    uint8_t number = 1;
+    while (number < PCNN_MAX_REASONS - 1 && program->reasons[number] &&
+           program->reasons[number] != reason)
+        number++;
+    if (program->reasons[number] == NULL)
+        program->reasons[number] = number < PCNN_MAX_REASONS - 1 ? reason : "another reason";
+    return number;
+}
+
 /* `refused` gets the reasons of the implementations before the chosen one. */
 static pcnn_status
 choose(const pcnn_program *program, int32_t n, trial *t, pcnn_tensor *scratch,
@@ -239,7 +251,9 @@ pcnn_pass_layout(pcnn_program *program)
         }
         result.nodes[moved].impl = impl;
         result.nodes[moved].origin = node->origin;
-        memcpy(result.nodes[moved].refused, refused, sizeof refused);
+        for (int k = 0; k < PCNN_MAX_REFUSED; k++)
+            if (refused[k] != NULL)
+                result.nodes[moved].refused[k] = number_of(&result, refused[k]);
         if (impl->workspace)
             result.nodes[moved].work_bytes = impl->workspace(&t.site);
         /* What the user sees is plain: an output made in N16 is delivered through a reorder. */

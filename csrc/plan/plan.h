@@ -9,8 +9,9 @@
 
 #include "graph/graph.h"
 
-/* Of an op's first implementations the reasons for not being taken are kept. */
-enum { PCNN_MAX_REFUSED = 8 };
+/* Of an op's first implementations the reasons for not being taken are kept, as numbers in a table
+ * of the program's: a plan may have many thousand nodes. */
+enum { PCNN_MAX_REFUSED = 8, PCNN_MAX_REASONS = 32 };
 extern const char pcnn_refused_batch[]; /* the batch is below min_n16_batch */
 
 typedef struct {
@@ -49,9 +50,9 @@ typedef struct {
     int32_t origin;     /* which node of the segment it came from */
     double ns, last_ns; /* time spent while profiling: in all runs, in the last one */
     int64_t runs;
-    /* For each implementation before the chosen one, in the op's order, why it did not take the
-     * call. Constant texts. */
-    const char *refused[PCNN_MAX_REFUSED];
+    /* For each implementation before the chosen one, in the op's order, which of the program's
+     * reasons it had not to take the call. */
+    uint8_t refused[PCNN_MAX_REFUSED];
 } pcnn_pnode;
 
 typedef struct {
@@ -60,6 +61,7 @@ typedef struct {
     pcnn_pnode *nodes;
     int32_t n_nodes, cap_nodes;
     int32_t n_externals, n_outputs;
+    const char *reasons[PCNN_MAX_REASONS]; /* constant texts; 0: none. What has no room is the last */
 } pcnn_program;
 
 typedef struct pcnn_plan {
@@ -149,7 +151,7 @@ typedef struct {
     bool n16;
     int min_n16_batch;
     _Atomic bool profile; /* add up the time of steps */
-    _Atomic int verbose;  /* plans are told when made (1), and with times after each run (2) */
+    _Atomic int verbose; /* plans are told when made (1), and with times after each run (2) */
 } pcnn_options;
 
 extern pcnn_options pcnn_plan_options;

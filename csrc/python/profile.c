@@ -105,7 +105,7 @@ refusals_of(const pcnn_plan *plan, const pcnn_pnode *node)
 {
     PyObject *list = PyList_New(0);
     for (int k = 0; list && k < PCNN_MAX_REFUSED && node->op->impls[k].name; k++) {
-        const char *reason = node->refused[k];
+        const char *reason = plan->program.reasons[node->refused[k]];
         if (reason == NULL)
             continue;
         PyObject *text = NULL;
