@@ -61,7 +61,8 @@ typedef struct {
     pcnn_pnode *nodes;
     int32_t n_nodes, cap_nodes;
     int32_t n_externals, n_outputs;
-    const char *reasons[PCNN_MAX_REASONS]; /* constant texts; 0: none. What has no room is the last */
+    const char
+        *reasons[PCNN_MAX_REASONS]; /* constant texts; 0: none. What has no room is the last */
 } pcnn_program;
 
 typedef struct pcnn_plan {
