@@ -463,6 +463,27 @@ def test_dense_layers_on_maps_that_were_looked_at_before(n: int, dtype: str) -> 
     same_bits(*results)
 
 
+def test_batches_of_two_sizes_through_one_dense_layer() -> None:
+    """What the large batch's layer takes as maps says nothing about the small one's gradient."""
+    rng = np.random.default_rng(5)
+    results: list[np.ndarray] = []
+    arrays = [rng.standard_normal((n, 2, 6, 5)).astype(np.float32) for n in (17, 4)]
+    w = core.tensor(rng.standard_normal((60, 7)).astype(np.float32), requires_grad=True)
+    for sizes in ((17, 4), (4,)):
+        with core.capture() as tape:
+            loss, maps = core.tensor(np.float32(0)), []
+            for x in arrays[2 - len(sizes) :]:
+                xs = core.tensor(x, requires_grad=True)
+                maps.append(ops.max_pool2d(xs, kernel=(1, 1)))
+                rows = ops.reshape(maps[-1], shape=(len(x), -1))
+                loss = loss + ops.sum(ops.square(ops.dense(rows, w)))
+            plan = tape.compile(core.gradients(loss, maps))
+        ran = [step for step in plan.steps if step["op"] == "dense_maps_dx"]
+        assert [step["impl"] for step in ran] == ["n16"] * (len(sizes) - 1)
+        results.append(plan.run()[-1].numpy())
+    same_bits(*results)
+
+
 def test_dense_layers_on_maps_keep_padding_lanes_zero() -> None:
     """Infinite weights: zero times infinity is NaN, in lanes that nobody fills."""
     n = 9

@@ -204,8 +204,14 @@ rewrite_dx(state *s, int32_t at)
         maps = program->nodes[t].out[0];
     }
     const pcnn_type *x = type_of(program, from->maps), *type = type_of(program, maps);
-    if (type->ndim != 4 || type->shape[0] != type_of(program, rows)->shape[0] ||
+    const int64_t *size = type_of(program, rows)->shape;
+    if (type->ndim != 4 || type->shape[0] != size[0] ||
         memcmp(&type->shape[1], &x->shape[1], 3 * sizeof type->shape[0]) != 0)
+        return PCNN_OK;
+    /* The batch may be another one than that of the dense layer that multiplied with w. */
+    if (size[0] < pcnn_plan_options.min_n16_batch ||
+        !pcnn_dense_lines_suit(size[0], size[1],
+                               type_of(program, program->nodes[at].in[0])->shape[1]))
         return PCNN_OK;
     const pcnn_dense_maps_dx_attrs attrs = {
         .channels_last = from->channels_last,
