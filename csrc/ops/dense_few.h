@@ -5,9 +5,7 @@
 #include "core/tensor.h"
 
 enum {
-    /* At most. From 8 on dense_lines.h computes all of a layer's products, so that their bits do not
-     * depend on whether x are maps or rows. */
-    PCNN_FEW_ROWS = 7,
+    PCNN_FEW_ROWS = 8,    /* at most; a matrix product's own packing pays from here */
     PCNN_FEW_PART = 512,  /* rows of w that are summed at a time */
     PCNN_FEW_MOST = 64,   /* such parts, at most */
 };

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ops/dense_few.h"
 #include "ops/dense_lines.h"
 
 /* Where flattened rows come from: maps, and the order of a row. */
@@ -133,6 +134,8 @@ rewrite_dense(state *s, pcnn_pnode *node)
         !pcnn_dense_lines_suit(rows[0], rows[1], type_of(s->program, node->out[0])->shape[1]))
         return PCNN_OK;
     s->seen[s->n_seen++] = (weights){node->in[1], from};
+    if (rows[0] <= PCNN_FEW_ROWS)
+        return PCNN_OK; /* dense sums few rows in another order, and faster */
     const pcnn_dense_maps_attrs attrs = {.channels_last = from.channels_last,
                                          .activation = flag(node, "activation")};
     return become(node, &pcnn_op_dense_maps, &attrs, from.maps, node->in[1]);
