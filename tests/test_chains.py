@@ -429,6 +429,25 @@ def test_effects_between_the_steps_of_a_chain() -> None:
     same_bits(*results)
 
 
+def test_a_gradient_of_weights_from_one_map_twice() -> None:
+    """The seed of backward is the convolution's own input: the step that ends a chain would need
+    as a whole what the chain is making."""
+    results = []
+    for on in (True, False):
+        w = core.tensor(np.ones((1, 1, 3, 3), np.float32), requires_grad=True)
+        with chains(on):
+            core.clear_plans()
+            x = core.tensor(Block(33).x[:, :1])
+            h = ops.relu(ops.max_pool2d(x, kernel=(2, 2)))
+            ops.conv2d(h, w, padding=(1, 1, 1, 1)).backward(h)
+            del h
+            results.append([np.array(w.grad)])
+            steps = [step for plan in core._cached_plans() for step in plan["steps"]]
+        (last,) = [step for step in steps if step["op"] == "conv2d_dw"]
+        assert last["impl"] == "n16_taps" and "chain" not in last
+    same_bits(*results)
+
+
 # ---- random chains ----
 
 UNARY = ["relu", "tanh", "sigmoid", "elu", "square", "neg", "abs", "softplus"]

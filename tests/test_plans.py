@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,18 @@ def test_aliases_belong_to_the_key() -> None:
         other = w.detach() if shared else core.tensor(np.zeros(3))
         ops.assign_(w, np.ones(3))
         np.testing.assert_array_equal((other * 2.0 + w).numpy(), np.full(3, 3.0 if shared else 1.0))
+
+
+def test_options_belong_to_the_key() -> None:
+    """Plans made with an option are not found without it, and are found again with it."""
+    core.clear_plans()
+    kernel = core.tensor(KERNEL)
+    before = core.plan_cache_info()["made"]
+    for _ in range(2):
+        for name in ("fuse", "chain", "n16", None):
+            with option(name, 0) if name else nullcontext():
+                ops.relu(ops.max_pool2d(ops.conv2d(MAPS, kernel), kernel=(2, 2))).numpy()
+    assert core.plan_cache_info()["made"] - before == 4
 
 
 def test_the_cache_is_bounded() -> None:
@@ -429,6 +442,46 @@ def test_flattened_maps_go_into_dense_layers_as_they_are(last: bool) -> None:
     turned = dh.transpose(0, 2, 3, 1) if last else dh
     same_bits(d_rows, turned.reshape(n, -1))
     np.testing.assert_allclose(np.tanh(rows_seen @ w.numpy()), results[0][0], atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [7, 8, 9])
+def test_dense_layers_on_maps_that_were_looked_at_before(n: int, dtype: str) -> None:
+    """The maps are rows of the caller's then; small batches have products of their own."""
+    rng, results = np.random.default_rng(n), []
+    x = rng.standard_normal((n, 3, 11, 11)).astype(dtype)
+    kernel = core.tensor(rng.standard_normal((8, 3, 3, 3)).astype(dtype), requires_grad=True)
+    w = core.tensor(rng.standard_normal((648, 21)).astype(dtype), requires_grad=True)
+    for look in (False, True):
+        h = ops.conv2d(core.tensor(x), kernel)
+        if look:
+            core.synchronize()
+        y = ops.dense(ops.reshape(h, shape=(n, -1)), w)
+        del h
+        loss = ops.sum(ops.square(y))
+        results.append([t.numpy() for t in (y.detach(), *core.gradients(loss, [kernel, w]))])
+    same_bits(*results)
+
+
+def test_batches_of_two_sizes_through_one_dense_layer() -> None:
+    """What the large batch's layer takes as maps says nothing about the small one's gradient."""
+    rng = np.random.default_rng(5)
+    results: list[np.ndarray] = []
+    arrays = [rng.standard_normal((n, 2, 6, 5)).astype(np.float32) for n in (17, 4)]
+    w = core.tensor(rng.standard_normal((60, 7)).astype(np.float32), requires_grad=True)
+    for sizes in ((17, 4), (4,)):
+        with core.capture() as tape:
+            loss, maps = core.tensor(np.float32(0)), []
+            for x in arrays[2 - len(sizes) :]:
+                xs = core.tensor(x, requires_grad=True)
+                maps.append(ops.max_pool2d(xs, kernel=(1, 1)))
+                rows = ops.reshape(maps[-1], shape=(len(x), -1))
+                loss = loss + ops.sum(ops.square(ops.dense(rows, w)))
+            plan = tape.compile(core.gradients(loss, maps))
+        ran = [step for step in plan.steps if step["op"] == "dense_maps_dx"]
+        assert [step["impl"] for step in ran] == ["n16"] * (len(sizes) - 1)
+        results.append(plan.run()[-1].numpy())
+    same_bits(*results)
 
 
 def test_dense_layers_on_maps_keep_padding_lanes_zero() -> None:

@@ -144,8 +144,8 @@ can_join(const forming *f, int32_t n, int32_t head)
         bool inside = f->head[producer] == head;
         if (inside ? !is_n16(f, node->in[i]) : place_of(f, producer) >= head)
             return false;
-        if (is_sink(node) && (inside != (node->in[i] == planes_of(node)) || is_late(f, n, head)))
-            return false;
+        if (is_sink(node) && (inside != (i == 1) || is_late(f, n, head)))
+            return false; /* also where x is dy: it is needed as a whole */
     }
     const int64_t *mine = value_of(f, planes_of(node))->type.shape,
                   *first = value_of(f, planes_of(&f->program->nodes[head]))->type.shape;

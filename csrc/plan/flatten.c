@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ops/dense_few.h"
 #include "ops/dense_lines.h"
 
 /* Where flattened rows come from: maps, and the order of a row. */
@@ -133,6 +134,8 @@ rewrite_dense(state *s, pcnn_pnode *node)
         !pcnn_dense_lines_suit(rows[0], rows[1], type_of(s->program, node->out[0])->shape[1]))
         return PCNN_OK;
     s->seen[s->n_seen++] = (weights){node->in[1], from};
+    if (rows[0] <= PCNN_FEW_ROWS)
+        return PCNN_OK; /* dense sums few rows in another order, and faster */
     const pcnn_dense_maps_attrs attrs = {.channels_last = from.channels_last,
                                          .activation = flag(node, "activation")};
     return become(node, &pcnn_op_dense_maps, &attrs, from.maps, node->in[1]);
@@ -204,8 +207,14 @@ rewrite_dx(state *s, int32_t at)
         maps = program->nodes[t].out[0];
     }
     const pcnn_type *x = type_of(program, from->maps), *type = type_of(program, maps);
-    if (type->ndim != 4 || type->shape[0] != type_of(program, rows)->shape[0] ||
+    const int64_t *size = type_of(program, rows)->shape;
+    if (type->ndim != 4 || type->shape[0] != size[0] ||
         memcmp(&type->shape[1], &x->shape[1], 3 * sizeof type->shape[0]) != 0)
+        return PCNN_OK;
+    /* The batch may be another one than that of the dense layer that multiplied with w. */
+    if (size[0] < pcnn_plan_options.min_n16_batch ||
+        !pcnn_dense_lines_suit(size[0], size[1],
+                               type_of(program, program->nodes[at].in[0])->shape[1]))
         return PCNN_OK;
     const pcnn_dense_maps_dx_attrs attrs = {
         .channels_last = from->channels_last,

@@ -144,7 +144,7 @@ void pcnn_profile_clear(void);
  * pcnn_plan_run. */
 void pcnn_profile_adopt(pcnn_plan *plan);
 
-/* ---- options: part of what a plan depends on; changing one clears the cache ---- */
+/* ---- options: those that a plan depends on are part of its key (segment.c) ---- */
 
 typedef struct {
     bool fuse;

@@ -215,7 +215,8 @@ walk(pcnn_segment *s, pcnn_value *const *wanted, int32_t n_wanted, bool capture)
     int32_t id = 0;
     if (status == PCNN_OK)
         status = put_int(s, pcnn_plan_options.fuse | pcnn_plan_options.n16 << 1 |
-                                pcnn_option_winograd << 2 | pcnn_plan_options.min_n16_batch << 4);
+                                pcnn_option_winograd << 2 | pcnn_plan_options.chain << 4 |
+                                pcnn_plan_options.min_n16_batch << 5);
     /* Labels tell plans apart only while somebody wants to be told them. */
     bool labelled = pcnn_plan_options.profile || pcnn_plan_options.verbose > 0;
     if (status == PCNN_OK)
