@@ -254,6 +254,36 @@ def test_two_outputs():
         model.fit(X, {"a": Y, "c": Y}, verbose=0)
 
 
+@pytest.mark.parametrize(
+    ("outputs", "loss", "order"),
+    [
+        ("bca", "cab", "cab"),  # a dict of losses: its order
+        ("cba", "mae", "cba"),  # or else that of the outputs
+        ("cba", ["mae"] * 3, "cba"),
+    ],
+)
+def test_outputs_in_a_dict(outputs, loss, order):
+    """Losses and labels go by the dict's keys, whatever the layers are called."""
+    i = keras.Input((4,))
+    made = {key: layers.Dense(2, name=f"layer_{key}", kernel_initializer="zeros") for key in "abc"}
+    model = keras.Model(i, {key: made[key](i) for key in outputs})
+    if order == "cab":
+        loss = dict.fromkeys(loss, "mae")
+    model.compile("sgd", loss, metrics={"a": ["mse"], "c": ["mse"]})
+    amount = {"a": 1.0, "b": 2.0, "c": 3.0}
+    y = {key: np.full((50, 2), value, np.float32) for key, value in amount.items()}
+    expected = [6.0, *[amount[key] for key in order], 1.0, 9.0]
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(expected)
+    assert model.evaluate(X, list(y.values()), verbose=0) == pytest.approx(expected)
+    assert model.test_on_batch(X, y) == pytest.approx(expected)
+    assert model.metrics_names[2:] == [f"{key}_loss" for key in order]
+    named = model.evaluate(X, y, verbose=0, return_dict=True)
+    assert list(named) == ["a_loss", "a_mse", "b_loss", "c_loss", "c_mse", "loss"]
+    assert model.train_on_batch(X, y) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="no output 'layer_a'"):
+        model.compile("sgd", {"layer_a": "mse"})
+
+
 def test_steps_are_kept():
     model = make()
     model.fit(X, Y, epochs=2, batch_size=16, verbose=0)
