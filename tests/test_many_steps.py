@@ -154,3 +154,23 @@ def test_what_was_not_made_is_not_counted():
         np.testing.assert_array_equal(a, b)
     calls = [[g.call for g in one._seed_generators()] for one in (made, same)]
     assert calls[0] == calls[1]
+
+
+def test_a_schedule_of_ones_own_may_compute_with_tensors():
+    class Falling(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.5 / (1.0 + keras.ops.cast(step, "float32"))
+
+        def get_config(self):
+            return {}
+
+    own = model(optimizer=keras.optimizers.SGD(Falling()))
+    same = model(
+        optimizer=keras.optimizers.SGD(lambda: 0.5 / (1.0 + int(same.optimizer.iterations)))
+    )
+    for one in (own, same):
+        keras.utils.set_random_seed(2)
+        one.fit(X, Y, 8, verbose=0)
+        one.train_on_batch(X, Y)
+    for a, b in zip(own.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

@@ -220,6 +220,8 @@ def record(model: Any, mode: str, data: StepData, size: int | None) -> Step:
     Step
         Its plan gives the loss (train, test) or the flat outputs (predict).
     """
+    # Before the capture: a schedule may compute with tensors and look at them.
+    numbers = model.optimizer.hyper() if mode == "train" else None
     tape = _core.capture()
     with tape, warnings.catch_warnings():
         # The same contradiction is told before, with the name of the layer.
@@ -246,14 +248,14 @@ def record(model: Any, mode: str, data: StepData, size: int | None) -> Step:
                 return Step(tape.compile(flatten(outputs)), feed, outputs)
             with label("(loss)"):
                 loss = model._record_losses(x, y, outputs, sample_weight, mode == "train")
-        if mode == "train":
-            _record_update(model, tape, loss)
+        if numbers is not None:
+            _record_update(model, tape, loss, numbers.shape)
         optimizer = model.optimizer if mode == "train" else None
         return Step(tape.compile([loss]), feed, outputs, optimizer)
 
 
-def _record_update(model: Any, tape: Any, loss: Tensor) -> None:
-    """Record gradients and the optimizer's effects."""
+def _record_update(model: Any, tape: Any, loss: Tensor, shape: Sequence[int]) -> None:
+    """Record gradients and the optimizer's effects; its numbers are an input of this shape."""
     variables = model._trained_variables()
     optimizer = model.optimizer
     if not variables:
@@ -261,7 +263,6 @@ def _record_update(model: Any, tape: Any, loss: Tensor) -> None:
     if not optimizer.built:
         optimizer.build(variables)
     gradients = _core.gradients(loss, [variable.tensor for variable in variables])
-    numbers = optimizer.hyper()
-    hyper = tape.placeholder(numbers.shape, "float64", "hyper")
+    hyper = tape.placeholder(tuple(shape), "float64", "hyper")
     with label(optimizer.name, "update"):
         optimizer.record(gradients, variables, hyper)
