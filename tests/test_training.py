@@ -432,3 +432,26 @@ def test_tensorboard(tmp_path):
     validation = tags("validation")
     assert ("epoch_loss", 1) in validation
     assert ("evaluation_loss_vs_iterations", 6) in validation
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_metrics_of_a_model_in_float64(sparse):
+    names = ["categorical_accuracy", "categorical_crossentropy", "top_k_categorical_accuracy"]
+    names = [f"sparse_{name}" for name in names] if sparse else [*names, "mae", "cosine_similarity"]
+    loss = "sparse_categorical_crossentropy" if sparse else "categorical_crossentropy"
+    start = np.arange(28.0).reshape(4, 7) % 5 - 2
+    y = np.arange(50) % 7
+    found = []
+    before = keras.config.floatx()
+    try:
+        for dtype in ("float32", "float64"):
+            keras.config.set_floatx(dtype)
+            model = keras.Sequential([keras.Input((4,)), layers.Dense(7, activation="softmax")])
+            model.set_weights([start, np.zeros(7)])
+            model.compile(keras.optimizers.SGD(0.1), loss, metrics=names)
+            labels = y if sparse else np.eye(7)[y]
+            found.append([*model.evaluate(X, labels, verbose=0), *model.train_on_batch(X, labels)])
+    finally:
+        keras.config.set_floatx(before)
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert len(found[0]) == 2 * (1 + len(names))
