@@ -20,13 +20,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from networks import NETWORKS
+
 CHOICES = {"winograd": "auto", "direct": "direct"}
 
 
 def train(name: str, seed: int, epochs: int, threads: int) -> float:
     """Test accuracy after some epochs on the lab's own split."""
     from frameworks import keras_model
-    from networks import NETWORKS
 
     import pycnn
     import pycnn.keras
@@ -50,12 +51,14 @@ def train(name: str, seed: int, epochs: int, threads: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", default="lab1")
+    parser.add_argument("--network", default="lab1", choices=list(NETWORKS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--run", type=int, help=argparse.SUPPRESS)  # a seed: one run, as JSON
     options = parser.parse_args()
+    if min(options.seeds, options.epochs, options.threads) < 1:
+        parser.error("seeds, epochs and threads: expected 1 or more")
     if options.run is not None:
         print(json.dumps(train(options.network, options.run, options.epochs, options.threads)))
         return

@@ -23,10 +23,16 @@ COLOURS = {
 LONGEST = 15.0  # where bars are cut off, so that one slow framework hides no other
 
 
-def explain_missing() -> str | None:
+def explain_missing(path: Path) -> str | None:
     """Why no picture can be drawn; None: it can. Asked before the measurements, not after."""
     if importlib.util.find_spec("matplotlib") is None:
         return 'a picture needs matplotlib: pip install ".[viz]" or matplotlib'
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    if path.suffix[1:].lower() not in FigureCanvasBase.filetypes:
+        return f"a picture needs a name that ends in .png, .svg or .pdf, got {path.name}"
+    if not path.absolute().parent.is_dir():
+        return f"there is no folder {path.parent} for the picture"
     return None
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -86,7 +87,7 @@ def parse(name: str) -> Case:
             k += 1
         elif not word:
             inputs.append(())
-        elif word.replace("x", "").isdigit():
+        elif re.fullmatch(r"\d+(x\d+)*", word):
             inputs.append(tuple(int(n) for n in word.split("x")))
         else:
             raise ValueError(f"{name}: {word!r} is neither a shape nor an attribute of {op}")
@@ -99,9 +100,10 @@ def _forward(case: Case) -> Case:
     if case.op not in ("conv2d_dx", "conv2d_dw"):
         return case
     attrs = {k: v for k, v in case.attrs.items() if k in ("stride", "padding")}
-    first, second = case.inputs[:2]
-    if first is None or second is None:
-        raise ValueError(f"{case.op}: both inputs are needed")
+    first, second = (*case.inputs, None, None)[:2]
+    needed = "size" if case.op == "conv2d_dx" else "kernel"
+    if first is None or second is None or needed not in case.attrs:
+        raise ValueError(f"{case.op}: both inputs and {needed} are needed")
     if case.op == "conv2d_dx":
         size = case.attrs["size"]
         return Case("conv2d", ((first[0], second[1], *size), second), attrs)

@@ -117,7 +117,11 @@ def measure(name: str, settings: Settings, predict: bool, batch: int | None = No
     seconds = alternate(workers, "predictions" if predict else "steps", settings, failures)
     rows = []
     for framework, worker in workers.items():
-        memory = worker.ask(memory=True)["megabytes"]
+        try:
+            memory = worker.ask(memory=True)["megabytes"]
+        except WorkerError as error:
+            failures[framework] = str(error)
+            continue
         worker.close()
         times = seconds[framework]
         middle = statistics.median(times)
@@ -236,9 +240,11 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--png shows steps or predictions: not with --no-steps")
     if args.scaling and args.threads < 2:
         parser.error("--scaling: expected --threads above 1")
-    missing = chart.explain_missing() if args.png is not None else None
+    missing = chart.explain_missing(args.png) if args.png is not None else None
     if missing:
         parser.error(missing)
+    if args.output is not None and not args.output.absolute().parent.is_dir():
+        parser.error(f"there is no folder {args.output.parent} for --output")
     return args
 
 

@@ -246,6 +246,8 @@ class profile:
     def _cells(self, sort: str, by: str, limit: int | None) -> list[list[str]]:
         if by not in ("step", "layer"):
             raise ValueError(f"by must be 'step' or 'layer', got {by!r}")
+        if limit is not None and limit < 0:
+            raise ValueError(f"limit must not be below 0, got {limit}")
         rows = self.rows if by == "step" else self.layers()
         if sort == "time":
             rows.sort(key=lambda row: -row.ms)

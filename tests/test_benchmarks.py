@@ -141,7 +141,9 @@ def test_epochs_are_scaled_and_said_to_be() -> None:
 
 def test_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    assert chart.explain_missing() is None
+    assert chart.explain_missing(tmp_path / "speed.png") is None
+    assert "ends in .png" in str(chart.explain_missing(tmp_path / "speed.foo"))
+    assert "no folder" in str(chart.explain_missing(tmp_path / "nowhere" / "speed.png"))
     slow = dataclasses.replace(RESULT, rows=[*RESULT.rows, row("torch-compiled", 9.0, 9.0, 1)])
     path = tmp_path / "speed.png"
     chart.draw([RESULT, slow], path, "a title")
@@ -160,6 +162,7 @@ def test_the_command_line() -> None:
         ["--scaling", "--threads", "1"],
         ["--no-steps", "--png", "x.png"],
         ["--epochs", "lab2"],
+        ["--output", "no-such-folder/speed.md"],
     ):
         with pytest.raises(SystemExit):
             run.arguments(words)
@@ -273,7 +276,12 @@ def test_names_of_cases(name: str, inputs: tuple[object, ...], attrs: dict[str, 
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("nothing-3", "no op 'nothing'"), ("relu-3y", "neither a shape nor"), ("relu-3-hm", "'hm'")],
+    [
+        ("nothing-3", "no op 'nothing'"),
+        ("relu-3y", "neither a shape nor"),
+        ("relu-3-hm", "'hm'"),
+        ("relu-3x", "'3x'"),
+    ],
 )
 def test_other_names_are_refused(name: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
@@ -302,3 +310,6 @@ def test_gradients_alone_are_sent_to_their_forward_op() -> None:
         op_benchmark.time_case("relu_grad-3-3", seconds=1e-3)
     with pytest.raises(SystemExit, match="no op"):
         op_benchmark.main(["nothing-3"])
+    for name in ("conv2d_dx", "conv2d_dx-4x3x6x6-3x2x3x3"):
+        with pytest.raises(SystemExit, match="both inputs and size are needed"):
+            op_benchmark.main([name])

@@ -134,3 +134,43 @@ def test_the_first_loss_that_is_not_finite_is_told():
     data[40] = np.nan
     with pytest.warns(RuntimeWarning, match="step 6 of epoch 1"):
         made.fit(data, Y, 8, verbose=0, shuffle=False)
+
+
+def test_what_was_not_made_is_not_counted():
+    """A failure within a call: counters stand as after the steps that were completed."""
+    made, same = model(), model()
+    for one in (made, same):
+        one.fit(X[:8], Y[:8], 8, shuffle=False, verbose=0)
+    step = next(iter(made._fit_state.steps._steps.values()))
+    index = np.arange(40).reshape(5, 8) % 8
+    index[3] = 99  # beyond the data
+    with pytest.raises(IndexError):
+        step.bind_steps([X[:8], Y[:8]], made.optimizer)(index)
+    same.fit(X[:8], Y[:8], 8, shuffle=False, epochs=3, verbose=0)
+    for one in (made, same):
+        assert int(one.optimizer.iterations) == 4
+        one.fit(X[:8], Y[:8], 8, shuffle=False, epochs=2, verbose=0)
+    for a, b in zip(made.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    calls = [[g.call for g in one._seed_generators()] for one in (made, same)]
+    assert calls[0] == calls[1]
+
+
+def test_a_schedule_of_ones_own_may_compute_with_tensors():
+    class Falling(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.5 / (1.0 + keras.ops.cast(step, "float32"))
+
+        def get_config(self):
+            return {}
+
+    own = model(optimizer=keras.optimizers.SGD(Falling()))
+    same = model(
+        optimizer=keras.optimizers.SGD(lambda: 0.5 / (1.0 + int(same.optimizer.iterations)))
+    )
+    for one in (own, same):
+        keras.utils.set_random_seed(2)
+        one.fit(X, Y, 8, verbose=0)
+        one.train_on_batch(X, Y)
+    for a, b in zip(own.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

@@ -250,6 +250,8 @@ def test_the_table() -> None:
         p.table("size")
     with pytest.raises(ValueError, match="by must be"):
         p.table(by="op")
+    with pytest.raises(ValueError, match="limit must"):
+        p.table(limit=-1)
 
 
 def test_an_empty_profile() -> None:

@@ -88,3 +88,56 @@ def test_a_new_compile_starts_anew():
     assert isinstance(made.train_on_batch(X, one_hot), float)
     with pytest.raises(ValueError):
         made.train_on_batch(X, None)
+
+
+@pytest.mark.parametrize(
+    "weights", [{"sample_weight": np.arange(12.0)}, {"class_weight": {0: 1.0, 1: 2.0, 2: 3.0}}]
+)
+def test_weights_given_once_do_not_stay(weights):
+    mixed, fresh = model(), model()
+    for made in (mixed, fresh):
+        calls = [weights, {}, weights, {}, {}]
+        logs = []
+        for more in calls:
+            logs.append(made.train_on_batch(X, Y, **more))
+            if "sample_weight" in more:
+                logs.append(made.test_on_batch(X, Y, **more))
+            logs.append(made.test_on_batch(X, Y))
+            if made is fresh:
+                made._fit_state.repeats.clear()
+        made.logs = logs
+    assert mixed.logs == fresh.logs
+
+
+def test_another_optimizer_takes_over():
+    made, same = model(), model()
+    made.train_on_batch(X, Y)
+    same.train_on_batch(X, Y)
+    made.optimizer = keras.optimizers.SGD(0.5)  # of another number of settings than Adam
+    same.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    for _ in range(2):
+        assert made.train_on_batch(X, Y) == same.train_on_batch(X, Y)
+        assert (
+            made.fit(X, Y, 5, shuffle=False, verbose=0).history
+            == same.fit(X, Y, 5, shuffle=False, verbose=0).history
+        )
+    assert int(made.optimizer.iterations) == int(same.optimizer.iterations) == 8
+    for a, b in zip(made.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_replaced_layer_cannot_have_the_address_of_the_old_one():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.last = layers.Activation("relu")
+
+        def call(self, x):
+            return self.last(x)
+
+    made = Own()
+    x = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
+    for name, expected in [("relu", np.maximum(x, 0)), ("tanh", np.tanh(x))] * 10:
+        del made.last
+        made.last = layers.Activation(name)
+        np.testing.assert_allclose(made.predict_on_batch(x), expected, rtol=1e-6)

@@ -98,8 +98,12 @@ def whole_batch_models():
 
     yield Own()
 
+    own = keras.Sequential([layers.Input((6, 6, 1)), layers.Flatten()])
+    own.call = lambda x, training=None: x - ops.mean(x)
+    yield own
 
-@pytest.mark.parametrize("number", range(3))
+
+@pytest.mark.parametrize("number", range(4))
 def test_what_looks_at_the_whole_batch_gets_it(number):
     model = list(whole_batch_models())[number]
     assert not samples_are_independent(model)
@@ -108,3 +112,14 @@ def test_what_looks_at_the_whole_batch_gets_it(number):
     np.testing.assert_allclose(model.predict(X, len(X), verbose=0), found, rtol=1e-6)
     parts = np.concatenate([model.predict_on_batch(X[i : i + 50]) for i in range(0, len(X), 50)])
     assert np.abs(parts - found).max() > 1e-4
+
+
+def test_a_step_of_ones_own_is_refused():
+    class Own(keras.Sequential):
+        def predict_step(self, data):
+            return self(data)
+
+    made = Own([layers.Input((6, 6, 1)), layers.Flatten()])
+    for call in (made.predict, made.predict_on_batch):
+        with pytest.raises(NotImplementedError, match="predict_step"):
+            call(X)

@@ -254,6 +254,36 @@ def test_two_outputs():
         model.fit(X, {"a": Y, "c": Y}, verbose=0)
 
 
+@pytest.mark.parametrize(
+    ("outputs", "loss", "order"),
+    [
+        ("bca", "cab", "cab"),  # a dict of losses: its order
+        ("cba", "mae", "cba"),  # or else that of the outputs
+        ("cba", ["mae"] * 3, "cba"),
+    ],
+)
+def test_outputs_in_a_dict(outputs, loss, order):
+    """Losses and labels go by the dict's keys, whatever the layers are called."""
+    i = keras.Input((4,))
+    made = {key: layers.Dense(2, name=f"layer_{key}", kernel_initializer="zeros") for key in "abc"}
+    model = keras.Model(i, {key: made[key](i) for key in outputs})
+    if order == "cab":
+        loss = dict.fromkeys(loss, "mae")
+    model.compile("sgd", loss, metrics={"a": ["mse"], "c": ["mse"]})
+    amount = {"a": 1.0, "b": 2.0, "c": 3.0}
+    y = {key: np.full((50, 2), value, np.float32) for key, value in amount.items()}
+    expected = [6.0, *[amount[key] for key in order], 1.0, 9.0]
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(expected)
+    assert model.evaluate(X, list(y.values()), verbose=0) == pytest.approx(expected)
+    assert model.test_on_batch(X, y) == pytest.approx(expected)
+    assert model.metrics_names[2:] == [f"{key}_loss" for key in order]
+    named = model.evaluate(X, y, verbose=0, return_dict=True)
+    assert list(named) == ["a_loss", "a_mse", "b_loss", "c_loss", "c_mse", "loss"]
+    assert model.train_on_batch(X, y) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="no output 'layer_a'"):
+        model.compile("sgd", {"layer_a": "mse"})
+
+
 def test_steps_are_kept():
     model = make()
     model.fit(X, Y, epochs=2, batch_size=16, verbose=0)
@@ -402,3 +432,26 @@ def test_tensorboard(tmp_path):
     validation = tags("validation")
     assert ("epoch_loss", 1) in validation
     assert ("evaluation_loss_vs_iterations", 6) in validation
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_metrics_of_a_model_in_float64(sparse):
+    names = ["categorical_accuracy", "categorical_crossentropy", "top_k_categorical_accuracy"]
+    names = [f"sparse_{name}" for name in names] if sparse else [*names, "mae", "cosine_similarity"]
+    loss = "sparse_categorical_crossentropy" if sparse else "categorical_crossentropy"
+    start = np.arange(28.0).reshape(4, 7) % 5 - 2
+    y = np.arange(50) % 7
+    found = []
+    before = keras.config.floatx()
+    try:
+        for dtype in ("float32", "float64"):
+            keras.config.set_floatx(dtype)
+            model = keras.Sequential([keras.Input((4,)), layers.Dense(7, activation="softmax")])
+            model.set_weights([start, np.zeros(7)])
+            model.compile(keras.optimizers.SGD(0.1), loss, metrics=names)
+            labels = y if sparse else np.eye(7)[y]
+            found.append([*model.evaluate(X, labels, verbose=0), *model.train_on_batch(X, labels)])
+    finally:
+        keras.config.set_floatx(before)
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert len(found[0]) == 2 * (1 + len(names))

@@ -133,6 +133,9 @@ class SeedSource(Protocol):
     def next_call(self) -> int:
         """The number of the next draw."""
 
+    def take_back(self, draws: int) -> None:
+        """Uncount the last draws."""
+
 
 class _Immediate:
     """Outside a recorded step: each draw gets its triple as a constant."""
@@ -170,6 +173,11 @@ class SeedFeed:
     def arrays(self) -> list[np.ndarray]:
         """The next (seed, stream, call) of every draw, in the order of the placeholders."""
         return [np.array([g.seed, g.stream, g.next_call()], np.int64) for g in self.generators]
+
+    def take_back(self, steps: int) -> None:
+        """Uncount the draws of the last steps, which were not made."""
+        for generator in self.generators:
+            generator.take_back(steps)
 
 
 _state = threading.local()

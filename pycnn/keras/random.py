@@ -160,6 +160,10 @@ class SeedGenerator:
         self.state._array[1] = call + 1
         return call
 
+    def take_back(self, draws: int) -> None:
+        """Uncount the last draws: what they were for was not made."""
+        self.state._array[1] -= draws
+
     def next(self, ordered: bool = True) -> np.ndarray:
         """Return int64[2], (seed, call), for the next draw and count it."""
         return np.array([self.seed, self.next_call()], np.int64)

@@ -335,6 +335,30 @@ def test_order_of_results_of_several_outputs() -> None:
         allclose32(a, b)
 
 
+@pytest.mark.parametrize("loss", ["bac", "mae", "list"])
+@pytest.mark.parametrize("prefix", ["", "layer_"])
+def test_order_of_results_of_outputs_in_a_dict(prefix: str, loss: str) -> None:
+    """By a dict of losses, or else by the outputs; under the dict's keys, not the layers' names."""
+    x = np.random.RandomState(0).normal(size=(20, 4)).astype("float32")
+    y = {key: x[:, i : i + 1] for i, key in enumerate("cab")}
+
+    def build(k: Any) -> Any:
+        inputs = k.Input((4,))
+        made = {key: k.layers.Dense(1, name=prefix + key)(inputs) for key in "cba"}
+        return k.Model(inputs, made)
+
+    found = []
+    wanted: Any = {"bac": dict.fromkeys("bac", "mse"), "mae": "mae", "list": ["mse"] * 3}[loss]
+    for k, model in zip((pycnn, keras), both(build), strict=True):
+        model.compile(k.optimizers.SGD(0.0625), wanted, metrics={key: ["mae"] for key in "bca"})
+        values = [model.evaluate(x, y, verbose=0), model.train_on_batch(x, y)]
+        history = model.fit(x, y, batch_size=6, shuffle=False, verbose=0).history
+        found.append((np.array(values, "float64"), [list(history), model.metrics_names]))
+    assert found[0][0].shape == (2, 7)
+    np.testing.assert_allclose(found[0][0], found[1][0], **RTOL32)
+    assert found[0][1] == found[1][1]
+
+
 @pytest.mark.parametrize("loss", ["categorical", "sparse", "binary", "mse"])
 @pytest.mark.parametrize("last", ["dense", "activation", "layer", "flattened"])
 def test_probabilities_reach_the_loss_as_logits(loss: str, last: str) -> None:

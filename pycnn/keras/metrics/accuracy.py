@@ -132,9 +132,9 @@ def _in_top_k(labels: Tensor, pred: Tensor, k: int) -> Tensor:
     # The class is among the best k when fewer than k outputs exceed its own: ties count for it.
     classes = _core.tensor(np.arange(pred.shape[-1], dtype=np.int64))
     column = ops.reshape(cast(labels, "int64"), shape=(*labels.shape, 1))
-    own = ops.max(
-        ops.where(ops.equal(column, classes), pred, float("-inf")), axis=-1, keepdims=True
-    )
+    # Not a Python number: that would take the dtype of the comparison, which comes first.
+    least = _core.tensor(np.array(float("-inf"), pred.dtype))
+    own = ops.max(ops.where(ops.equal(column, classes), pred, least), axis=-1, keepdims=True)
     better = ops.sum(ops.greater(pred, own), axis=-1)
     return cast(ops.less(better, float(k)), floatx())
 

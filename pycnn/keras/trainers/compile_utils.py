@@ -235,10 +235,20 @@ class CompileLoss:
                 one.tracker = metrics_module.Mean(name=f"{one.name}_loss")
         self.built = True
 
-    @property
-    def metrics(self) -> list[Any]:
-        """The means of the single losses, where there are several."""
-        return [one.tracker for one in self.losses if one.tracker is not None]
+    def metrics(self, outputs: Any) -> list[Any]:
+        """The means of the single losses, where there are several.
+
+        Parameters
+        ----------
+        outputs : structure
+            The model's outputs. Where it is a dict, the order is that of the dict of losses, or
+            else that of the outputs, as Keras has it.
+        """
+        found = [one for one in self.losses if one.tracker is not None]
+        if found and isinstance(outputs, Mapping):
+            order = list(self._user_loss if isinstance(self._user_loss, Mapping) else outputs)
+            found.sort(key=lambda one: order.index(one.name))
+        return [one.tracker for one in found]
 
     def __call__(
         self,

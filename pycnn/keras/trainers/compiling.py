@@ -155,7 +155,7 @@ class CompiledModel:
                 f"compile: jit_compile must be True, False or 'auto', got {jit_compile!r}"
             )
         made = optimizers_module.get(optimizer)
-        names = list(getattr(self, "output_names", None) or [])
+        names = self._output_keys()
         state = TrainingState()
         if loss is not None:
             state.compile_loss = CompileLoss(loss, loss_weights, names)
@@ -239,7 +239,7 @@ class CompiledModel:
             if state.compile_metrics is not None:
                 found.append(state.compile_metrics)
             if state.compile_loss is not None:
-                found.extend(state.compile_loss.metrics)
+                found.extend(state.compile_loss.metrics(state.steps.last_outputs))
         if _holds_metrics(self):
             for layer in self._flatten_layers():
                 found.extend(layer._metrics)
@@ -285,12 +285,19 @@ class CompiledModel:
 
     # ---- losses ----
 
+    def _output_keys(self) -> list[str]:
+        """Return what losses and labels call the outputs: a dict's keys, or the layers' names."""
+        outputs = self.__dict__.get("_outputs_struct")
+        if isinstance(outputs, Mapping):
+            return sorted(outputs)
+        return list(getattr(self, "output_names", None) or [])
+
     def _output_list(self, outputs: Any) -> tuple[list[str], list[Any]]:
         """Return names and values of the outputs."""
-        known = list(getattr(self, "output_names", None) or [])
         if isinstance(outputs, Mapping):
-            names = known if set(known) == set(outputs) else sorted(outputs)
+            names = sorted(outputs)
             return names, [outputs[name] for name in names]
+        known = self._output_keys()
         flat = flatten(outputs)
         if len(known) != len(flat):
             known = ["output"] if len(flat) == 1 else [f"output_{i + 1}" for i in range(len(flat))]

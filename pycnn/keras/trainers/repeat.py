@@ -56,7 +56,7 @@ class Repeat:
                 return False
         elif type(y) is not np.ndarray or (y.shape, y.dtype) != self._y or not _readable(y):
             return False
-        if signature(model) != self._known:
+        if signature(model) != self._known or not self.step.updates_by(model.optimizer):
             return False
         for loss, shape, layer in self._losses:
             checks.check_label_values(loss, y, shape, layer)
@@ -76,8 +76,9 @@ def repeated(model: Any, mode: str, x: Any, y: Any) -> Step | None:
 
 def remember(model: Any, mode: str, x: Any, y: Any, inputs: StepData, step: Step) -> None:
     """Keep what was found out about a call, for the next one like it."""
-    if inputs.structures[0] is not x or inputs.structures[1] is not y or type(x) is not np.ndarray:
-        return  # the step reads something made of the user's arrays
-    found = [] if mode == "predict" else model._label_checks(inputs.structures[1])
+    given, labels, weights = inputs.structures
+    if given is not x or labels is not y or type(x) is not np.ndarray or weights is not None:
+        return  # the step reads something made of the user's arrays, or weights beside them
+    found = [] if mode == "predict" else model._label_checks(labels)
     losses = [(loss, shape, layer) for loss, _, shape, layer in found]
     model._fit_state.repeats[mode] = Repeat(model, step, inputs, losses)

@@ -47,7 +47,7 @@ def samples_are_independent(model: Any) -> bool:
     """Tell whether the model is a plain graph of layers that compute each sample by itself."""
     from pycnn.keras.models import Functional, Sequential
 
-    if type(model) not in (Functional, Sequential):
+    if type(model) not in (Functional, Sequential) or "call" in model.__dict__:
         return False
     if type(model) is Functional and any(node.kwargs for node in model._graph.nodes):
         return False

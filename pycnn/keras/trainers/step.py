@@ -70,12 +70,20 @@ class Step:
         What runs.
     outputs : structure
         The model's symbolic outputs, for their shapes.
+    optimizer : Optimizer or None
+        Whose updates the plan makes.
     """
 
-    def __init__(self, plan: Any, feed: SeedFeed, outputs: Any) -> None:
+    def __init__(self, plan: Any, feed: SeedFeed, outputs: Any, optimizer: Any = None) -> None:
         self.plan = plan
         self.feed = feed
         self.outputs = outputs
+        self.optimizer = optimizer
+        self.parts: list[Any] = []  # of the signature: no other object takes their addresses
+
+    def updates_by(self, optimizer: Any) -> bool:
+        """Tell whether the plan makes this optimizer's updates, or none."""
+        return self.optimizer is None or self.optimizer is optimizer
 
     def bind_training(self, leaves: Sequence[Any], optimizer: Any) -> Callable[..., Tensor]:
         """Return ``run(*index) -> loss`` for the given arrays; an error leaves all unchanged."""
@@ -101,7 +109,7 @@ class Step:
 
         Fewer are made, and fewer losses returned, where the optimizer has no numbers for the next
         step; the error is then raised by the next call. After an error the optimizer has counted
-        the steps that were completed.
+        the steps that were completed, and the generators of random numbers have drawn for them.
         """
         plan, feed = self.plan, self.feed
 
@@ -122,7 +130,9 @@ class Step:
             try:
                 losses = plan.run_many(count, *arrays)
             except BaseException:
-                optimizer.take_back(count - (plan.runs - before))
+                undone = count - (plan.runs - before)
+                optimizer.take_back(undone)
+                feed.take_back(undone)
                 raise
             return losses[0].numpy()  # type: ignore[no-any-return]
 
@@ -168,10 +178,11 @@ class StepCache:
         """
         key = (mode, size, data.key, tuple(signature(model)))
         step = self._steps.get(key)
-        if step is None:
+        if step is None or not step.updates_by(model.optimizer):
             step = record(model, mode, data, size)
             # Recording may have built the model.
             key = (mode, size, data.key, tuple(signature(model)))
+            step.parts = _parts(model)
             self._steps[key] = step
             while len(self._steps) > MAX_STEPS:
                 self._steps.popitem(last=False)
@@ -186,6 +197,11 @@ def signature(model: Any) -> list[int]:
 
     Asked for at every batch, hence short: a layer used twice counts twice.
     """
+    return list(map(id, _parts(model)))
+
+
+def _parts(model: Any) -> list[Any]:
+    """Return the layers within a model, and the memory of all variables."""
     todo = [model]
     variables: list[Any] = []
     for layer in todo:  # grows on the way
@@ -193,7 +209,7 @@ def signature(model: Any) -> list[int]:
         variables += own["_trainable_variables"]
         variables += own["_non_trainable_variables"]
         todo += own["_layers"]
-    return [*map(id, todo), *[id(variable.tensor) for variable in variables]]
+    return [*todo[1:], *[variable.tensor for variable in variables]]
 
 
 def record(model: Any, mode: str, data: StepData, size: int | None) -> Step:
@@ -204,6 +220,8 @@ def record(model: Any, mode: str, data: StepData, size: int | None) -> Step:
     Step
         Its plan gives the loss (train, test) or the flat outputs (predict).
     """
+    # Before the capture: a schedule may compute with tensors and look at them.
+    numbers = model.optimizer.hyper() if mode == "train" else None
     tape = _core.capture()
     with tape, warnings.catch_warnings():
         # The same contradiction is told before, with the name of the layer.
@@ -230,13 +248,14 @@ def record(model: Any, mode: str, data: StepData, size: int | None) -> Step:
                 return Step(tape.compile(flatten(outputs)), feed, outputs)
             with label("(loss)"):
                 loss = model._record_losses(x, y, outputs, sample_weight, mode == "train")
-        if mode == "train":
-            _record_update(model, tape, loss)
-        return Step(tape.compile([loss]), feed, outputs)
+        if numbers is not None:
+            _record_update(model, tape, loss, numbers.shape)
+        optimizer = model.optimizer if mode == "train" else None
+        return Step(tape.compile([loss]), feed, outputs, optimizer)
 
 
-def _record_update(model: Any, tape: Any, loss: Tensor) -> None:
-    """Record gradients and the optimizer's effects."""
+def _record_update(model: Any, tape: Any, loss: Tensor, shape: Sequence[int]) -> None:
+    """Record gradients and the optimizer's effects; its numbers are an input of this shape."""
     variables = model._trained_variables()
     optimizer = model.optimizer
     if not variables:
@@ -244,7 +263,6 @@ def _record_update(model: Any, tape: Any, loss: Tensor) -> None:
     if not optimizer.built:
         optimizer.build(variables)
     gradients = _core.gradients(loss, [variable.tensor for variable in variables])
-    numbers = optimizer.hyper()
-    hyper = tape.placeholder(numbers.shape, "float64", "hyper")
+    hyper = tape.placeholder(tuple(shape), "float64", "hyper")
     with label(optimizer.name, "update"):
         optimizer.record(gradients, variables, hyper)

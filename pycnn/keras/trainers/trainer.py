@@ -421,6 +421,7 @@ class Trainer(CompiledModel):
         if step is not None:
             leaves = [x]
         else:
+            self._refuse_own_steps()
             inputs = self._batch(x, None, None, None)
             self._check_data(inputs, "predict")
             cache = self._fit_state.predict_steps
