@@ -62,7 +62,8 @@ def test_same_bits_for_any_number_of_threads(name: str, n: int) -> None:
     network = NETWORKS[name]
     plan, run = gradients_plan(network, network.parameters(), n)
     ran = {step["op"] for step in plan.steps}
-    assert {"conv2d", "conv2d_dx", "conv2d_dw", "dense", "dense_maps"} <= ran
+    assert {"conv2d", "conv2d_dx", "conv2d_dw", "dense"} <= ran
+    assert ("dense_maps" in ran) == (n > 8)  # few rows have a product of their own
     assert {"dense_maps_dx", "dense_maps_dw"} <= ran
     x, labels = network.batch(n)
     want = None

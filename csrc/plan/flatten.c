@@ -7,7 +7,8 @@
  *   matmul(flatten(x)^T, dy)            to  dense_maps_dw(x, dy)
  *   unflatten(matmul(dy, w^T))          to  dense_maps_dx(dy, w), with the w of such a dense
  *
- * flatten is a reshape (channels first) or a transposition to N,H,W,C and a reshape. This is a
+ * the first for more rows than dense sums as few (ops/dense_few.h), so that the sums have the order of
+ * dense's. flatten is a reshape (channels first) or a transposition to N,H,W,C and a reshape. This is a
  * choice of layout like those of layout.c, so it does not depend on whether fusing is on, nor on
  * what else is read: the rows that somebody looks at are made from the maps. The bits are the same
  * either way (ops/dense_lines.c). */
