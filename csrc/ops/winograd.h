@@ -1,8 +1,8 @@
 /* What the files of Winograd's convolution share: how tiles are counted and stored.
  *
- * Outputs are cut into tiles of 4x4 (kernels 3x3) or 2x2 (5x5); a tile reads 6x6 inputs. A *column* is one tile of one block
- * of 16 images: columns are numbered block after block, in a block row by row. A transformed tile
- * has 6x6 = 36 elements e. All buffers have e outermost:
+ * Outputs are cut into tiles of 4x4 (kernels 3x3) or 2x2 (5x5); a tile reads 6x6 inputs. A *column*
+ * is one tile of one block of 16 images: columns are numbered block after block, in a block row by
+ * row. A transformed tile has 6x6 = 36 elements e. All buffers have e outermost:
  *
  *     U[e][c][oc]         transformed weights, channels oc in tiles as the products want them
  *     V[e][column][c][16]  transformed x       M[e][column][oc][16]  products, or transformed dy
