@@ -60,7 +60,7 @@ def test_evaluation_summed_over_10000_steps(look: str) -> None:
             total = total + ops.mean(ops.nll(rows, labels))
             if look == "at each step":
                 total.item()
-            if step in (5_999, 9_999):
+            if step in (4_999, 9_999):  # both halves force the same pieces: no new plan
                 core.synchronize()
                 info = core.plan_cache_info()
                 marks.append((resident(), info["live_bytes"], info["free_bytes"], info["plans"]))
