@@ -195,37 +195,40 @@ run_n16(const pcnn_site *site)
 /* ---- at the head of a chain ---- */
 
 static int64_t
-source_tiles(const pcnn_site *site)
+source_width(const pcnn_site *site)
 {
-    const pcnn_conv2d_geometry g = geometry_of(site);
-    return pcnn_conv2d_n16_tiles(site->in[0].type.dtype, &g);
-}
-
-static int64_t
-source_channel(const pcnn_site *site, int64_t tile)
-{
-    const pcnn_conv2d_geometry g = geometry_of(site);
-    return pcnn_conv2d_n16_channel(site->in[0].type.dtype, &g, tile);
+    return pcnn_kernels_for(site->in[0].type.dtype)->conv2d_channels();
 }
 
 static double
-source_prepare(const pcnn_site *site)
+source_prepare(const pcnn_site *site, int64_t tiles)
 {
     const pcnn_conv2d_geometry g = geometry_of(site);
     const pcnn_type *x = &site->in[0].type;
-    return pcnn_conv2d_n16_pack(x->dtype, &g, x->shape[0], site->in[1].data, site->work);
+    return pcnn_conv2d_n16_pack(x->dtype, &g, x->shape[0], site->in[1].data, tiles, site->work);
 }
 
 static void
-source_fill(const pcnn_site *site, int64_t block, int64_t tile, void *planes)
+source_fill(const pcnn_site *site, int64_t block, int64_t tile, int64_t tiles, void *planes)
 {
     const pcnn_conv2d_geometry g = geometry_of(site);
     const pcnn_tensor *x = &site->in[0];
     pcnn_conv2d_n16_fill(x->type.dtype, &g, x->type.shape[0], x->data,
-                         site->n_in > 2 ? site->in[2].data : NULL, site->work, block, tile, planes);
+                         site->n_in > 2 ? site->in[2].data : NULL, site->work, block, tile, tiles,
+                         planes);
 }
 
-static const pcnn_source source = {source_tiles, source_channel, source_prepare, source_fill};
+/* To store a map takes a write of memory, which reads it first, and a read when it is used: as long
+ * as some sixteen multiply-adds an element. What other activations cost is more. */
+static bool
+source_is_cheap(const pcnn_site *site)
+{
+    const pcnn_conv2d_geometry g = geometry_of(site);
+    return g.C * g.KH * g.KW <= 16 &&
+           (g.activation == PCNN_ACT_NONE || g.activation == PCNN_ACT_RELU);
+}
+
+static const pcnn_source source = {source_width, source_prepare, source_fill, source_is_cheap};
 static const pcnn_planes planes = {.source = &source};
 
 static const char *

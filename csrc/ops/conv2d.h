@@ -2,6 +2,7 @@
 #ifndef PCNN_OPS_CONV2D_H
 #define PCNN_OPS_CONV2D_H
 
+#include "core/tiles.h"
 #include "core/tensor.h"
 #include "ops/op.h"
 
@@ -38,20 +39,6 @@ typedef struct {
     int64_t activation;
 } pcnn_conv2d_geometry;
 
-/* Channels 0..n-1 are cut into the fewest tiles of at most `most`, as even as can be: tile t of
- * `tiles` begins here. Even tiles matter: a tile of one would leave the FMA units idle. */
-static inline int64_t
-pcnn_tiles(int64_t n, int64_t most)
-{
-    return (n + most - 1) / most;
-}
-
-static inline int64_t
-pcnn_tile_begin(int64_t n, int64_t tiles, int64_t t)
-{
-    return n * t / tiles;
-}
-
 /* Channels of x that the N16 kernel sums at a time, at most. */
 enum { PCNN_CONV2D_CHUNK = 32 };
 
@@ -69,15 +56,13 @@ int64_t pcnn_conv2d_packed_bytes(pcnn_dtype dtype, const pcnn_conv2d_geometry *g
 void pcnn_conv2d_n16_run(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, const void *x,
                          const void *w, const void *b, void *y, void *packed);
 
-/* The same tile by tile: number of tiles, the first channel of one; packing for all; and the planes
- * of one tile of one block. */
-int64_t pcnn_conv2d_n16_tiles(pcnn_dtype dtype, const pcnn_conv2d_geometry *g);
-int64_t pcnn_conv2d_n16_channel(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t tile);
+/* The same tile by tile, with the channels of y cut evenly into `tiles`, none wider than the kernel
+ * takes: packing for all, which returns their rough cost in ns; and the planes of one of one block. */
 double pcnn_conv2d_n16_pack(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N,
-                            const void *w, void *packed); /* returns the cost of all tiles in ns */
+                            const void *w, int64_t tiles, void *packed);
 void pcnn_conv2d_n16_fill(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, const void *x,
                           const void *b, const void *packed, int64_t block, int64_t tile,
-                          void *planes);
+                          int64_t tiles, void *planes);
 
 /* conv2d_rows.c: the forward pass in plain layout, for small batches. */
 int64_t pcnn_conv2d_rows_workspace(const pcnn_site *site);

@@ -74,8 +74,8 @@ job_of(const pcnn_site *site, bool by_taps)
     job.blocks = (job.N + PCNN_BLOCK - 1) / PCNN_BLOCK;
     job.weights = pcnn_type_size(&site->out[0].type);
     job.biases = pcnn_type_size(&site->out[1].type);
-    job.tiles =
-        by_taps ? job.kernels->conv2d_dw_taps_tiles(&job.g) : job.kernels->conv2d_dw_tiles(&job.g);
+    job.tiles = by_taps ? pcnn_tiles(job.g.OC, job.kernels->conv2d_dw_taps_channels(&job.g))
+                        : job.kernels->conv2d_dw_tiles(&job.g);
     job.groups = by_taps ? 1 : job.kernels->conv2d_dw_groups(&job.g);
     job.flops = 2.0 * (double)job.weights * (double)(job.g.OH * job.g.OW * job.blocks * PCNN_BLOCK);
 
@@ -121,7 +121,7 @@ refuse_taps(const pcnn_site *site)
     if (g.OC * g.OH * g.OW == 0)
         return "dy is empty";
     const pcnn_kernels *kernels = pcnn_kernels_for(site->in[0].type.dtype);
-    return kernels->conv2d_dw_taps_tiles(&g) ? NULL : "the kernel has too many taps";
+    return kernels->conv2d_dw_taps_channels(&g) ? NULL : "the kernel has too many taps";
 }
 
 /* Workspace: dw of every range, then db of every range. */
@@ -179,26 +179,20 @@ run_job(const pcnn_site *site, job job)
 /* ---- at the end of a chain: a tile of one block ---- */
 
 static int64_t
-sink_tiles(const pcnn_site *site)
+sink_width(const pcnn_site *site)
 {
-    return job_of(site, true).tiles;
-}
-
-static int64_t
-sink_channel(const pcnn_site *site, int64_t tile)
-{
-    const job job = job_of(site, true);
-    return pcnn_tile_begin(job.g.OC, job.tiles, tile);
+    const pcnn_conv2d_geometry g = forward_of(site);
+    return pcnn_kernels_for(site->in[0].type.dtype)->conv2d_dw_taps_channels(&g);
 }
 
 static void
-sink_take(const pcnn_site *site, int64_t block, int64_t tile, const void *planes)
+sink_take(const pcnn_site *site, int64_t block, int64_t tile, int64_t tiles, const void *planes)
 {
     const job job = job_of(site, true);
-    const int64_t first = pcnn_tile_begin(job.g.OC, job.tiles, tile);
+    const int64_t first = pcnn_tile_begin(job.g.OC, tiles, tile);
     /* A convolution with the tile's channels only. */
     pcnn_conv2d_geometry part = job.g;
-    part.OC = pcnn_tile_begin(job.g.OC, job.tiles, tile + 1) - first;
+    part.OC = pcnn_tile_begin(job.g.OC, tiles, tile + 1) - first;
     char *dw = site->out[0].data, *db = site->out[1].data;
     if (job.ranges > 1) {
         dw = (char *)site->work + block * job.weights * job.size;
@@ -218,7 +212,7 @@ sink_finish(const pcnn_site *site)
     add_up_ranges(&job);
 }
 
-static const pcnn_sink sink = {sink_tiles, sink_channel, sink_take, sink_finish};
+static const pcnn_sink sink = {sink_width, sink_take, sink_finish};
 static const pcnn_planes planes = {.sink = &sink};
 
 static pcnn_status

@@ -33,26 +33,26 @@ enum {
     MAX_PARTS = TOTAL_BYTES / (ACCUMULATORS * VEC_BYTES),
 };
 
-/* Channels of dy and the taps of a row are cut into even tiles. */
+/* The taps of a row are cut into even tiles; with so many channels of dy to a tile at most. */
 typedef struct {
-    int64_t dy_tiles, tap_tiles;
+    int64_t channels, tap_tiles;
 } cut;
 
 static cut
 cut_of(const pcnn_conv2d_geometry *g)
 {
-    int64_t tap_tiles = pcnn_tiles(g->KW, TAPS);
-    int64_t most = ACCUMULATORS / pcnn_tiles(g->KW, tap_tiles);
-    return (cut){pcnn_tiles(g->OC, most < CHANNELS ? most : CHANNELS), tap_tiles};
+    const int64_t tap_tiles = pcnn_tiles(g->KW, TAPS);
+    const int64_t most = ACCUMULATORS / pcnn_tiles(g->KW, tap_tiles);
+    return (cut){most < CHANNELS ? most : CHANNELS, tap_tiles};
 }
 
-/* Tiles of channels of dy; 0: the sums of so many taps do not fit the stack. */
+/* Channels of dy in a tile, at most; 0: the sums of so many taps do not fit the stack. */
 int64_t
-PCNN_K(conv2d_dw_taps_tiles)(const void *geometry)
+PCNN_K(conv2d_dw_taps_channels)(const void *geometry)
 {
     const pcnn_conv2d_geometry *g = geometry;
     const cut cut = cut_of(g);
-    return g->C > MAX_PARTS || g->C * g->KH * cut.tap_tiles > MAX_PARTS ? 0 : cut.dy_tiles;
+    return g->C > MAX_PARTS || g->C * g->KH * cut.tap_tiles > MAX_PARTS ? 0 : cut.channels;
 }
 
 /* Steps in reals. */
@@ -258,7 +258,8 @@ PCNN_K(conv2d_dw_taps)(const void *geometry, const void *px, const void *pdy, vo
 {
     const pcnn_conv2d_geometry *g = geometry;
     const cut cut = cut_of(g);
-    const int64_t oc = pcnn_tile_begin(g->OC, cut.dy_tiles, tile);
+    const int64_t tiles = pcnn_tiles(g->OC, cut.channels);
+    const int64_t oc = pcnn_tile_begin(g->OC, tiles, tile);
     const int64_t taps = g->KH * g->KW, parts = g->C * g->KH * cut.tap_tiles;
     vec total[MAX_PARTS * ACCUMULATORS], bias[CHANNELS][VECS];
     part part_of[MAX_PARTS];
@@ -268,15 +269,16 @@ PCNN_K(conv2d_dw_taps)(const void *geometry, const void *px, const void *pdy, vo
         part_of[p] = part_number(g, cut.tap_tiles, p);
 
     piece piece = {
-        .OB = pcnn_tile_begin(g->OC, cut.dy_tiles, tile + 1) - oc,
+        .OB = pcnn_tile_begin(g->OC, tiles, tile + 1) - oc,
         .s = {.x_row = g->SH * g->W * PCNN_BLOCK,
               .x_column = g->SW * PCNN_BLOCK,
               .dy_channel = g->OH * g->OW * PCNN_BLOCK,
               .dy_row = g->OW * PCNN_BLOCK},
     };
-    /* Pieces: as many columns, then rows, as fit. Under a pixel of dy lie SH * SW pixels of x. */
+    /* Pieces: as many columns, then rows, as fit. Under a pixel of dy lie SH * SW pixels of x. Cut as
+     * for the widest tile: bits do not depend on how channels are cut. */
     const int64_t under = smaller(g->SH, g->KH) * smaller(g->SW, g->KW);
-    const int64_t pixel = (piece.OB + g->C * under) * PCNN_BLOCK * (int64_t)sizeof(real);
+    const int64_t pixel = (cut.channels + g->C * under) * PCNN_BLOCK * (int64_t)sizeof(real);
     const int64_t pixels = larger(PIECE_BYTES / pixel, 1);
     const int64_t column_cuts = pcnn_tiles(g->OW, pixels);
     const int64_t row_cuts = pcnn_tiles(g->OH, larger(pixels / g->OW, 1));

@@ -25,12 +25,29 @@ pcnn_conv2d_packed_bytes(pcnn_dtype dtype, const pcnn_conv2d_geometry *g)
     return g->OC * g->C * g->KH * g->KW * (int64_t)pcnn_dtype_size(dtype);
 }
 
+/* A convolution with the channels of one tile only. */
+static pcnn_conv2d_geometry
+part_of(const pcnn_conv2d_geometry *g, int64_t first, int64_t end)
+{
+    pcnn_conv2d_geometry part = *g;
+    part.OC = end - first;
+    part.w_origin += first * g->w_out;
+    return part;
+}
+
 static void
 pack_tiles(void *context, int64_t begin, int64_t end, int worker)
 {
     const job *job = context;
+    const pcnn_conv2d_geometry *g = job->g;
+    const int64_t bytes = g->C * g->KH * g->KW * job->size; /* of a channel of y */
     (void)worker;
-    job->kernels->conv2d_pack(job->g, job->w, job->packed, begin, end);
+    for (int64_t tile = begin; tile < end; tile++) {
+        const int64_t first = pcnn_tile_begin(g->OC, job->tiles, tile);
+        const pcnn_conv2d_geometry part =
+            part_of(g, first, pcnn_tile_begin(g->OC, job->tiles, tile + 1));
+        job->kernels->conv2d_pack(&part, job->w, job->packed + first * bytes, 0, 1);
+    }
 }
 
 static void
@@ -110,38 +127,26 @@ pcnn_conv2d_n16_run(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, 
 
 /* ---- tile by tile ---- */
 
-int64_t
-pcnn_conv2d_n16_tiles(pcnn_dtype dtype, const pcnn_conv2d_geometry *g)
-{
-    return pcnn_tiles(g->OC, pcnn_kernels_for(dtype)->conv2d_channels());
-}
-
-int64_t
-pcnn_conv2d_n16_channel(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t tile)
-{
-    return pcnn_tile_begin(g->OC, pcnn_conv2d_n16_tiles(dtype, g), tile);
-}
-
 double
 pcnn_conv2d_n16_pack(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, const void *w,
-                     void *packed)
+                     int64_t tiles, void *packed)
 {
     job job = job_of(dtype, g, N);
     job.w = w;
     job.packed = packed;
+    job.tiles = tiles;
     pack(&job);
     return cost_of(&job);
 }
 
 void
 pcnn_conv2d_n16_fill(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, const void *x,
-                     const void *b, const void *packed, int64_t block, int64_t tile, void *planes)
+                     const void *b, const void *packed, int64_t block, int64_t tile, int64_t tiles,
+                     void *planes)
 {
     const int64_t size = (int64_t)pcnn_dtype_size(dtype), images = N - block * PCNN_BLOCK;
-    const int64_t first = pcnn_conv2d_n16_channel(dtype, g, tile);
-    /* A convolution with the tile's channels only. */
-    pcnn_conv2d_geometry part = *g;
-    part.OC = pcnn_conv2d_n16_channel(dtype, g, tile + 1) - first;
+    const int64_t first = pcnn_tile_begin(g->OC, tiles, tile);
+    const pcnn_conv2d_geometry part = part_of(g, first, pcnn_tile_begin(g->OC, tiles, tile + 1));
     pcnn_kernels_for(dtype)->conv2d_n16(
         &part, (const char *)x + block * g->C * g->H * g->W * PCNN_BLOCK * size,
         (const char *)packed + first * g->C * g->KH * g->KW * size,

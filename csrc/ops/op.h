@@ -74,21 +74,22 @@ typedef struct {
 } pcnn_plane;
 
 /* What can only be the first step of a chain: it needs all of its inputs, and makes whole planes of
- * its one output, those of a tile of channels at a time (convolution). */
+ * its one output, those of a tile of neighbouring channels at a time (convolution). A plan cuts the
+ * C channels evenly into tiles of at most `width`; bits do not depend on the cut. */
 typedef struct {
-    int64_t (*tiles)(const pcnn_site *site);
-    int64_t (*channel)(const pcnn_site *site,
-                       int64_t tile); /* its first; behind the last tile: C */
-    double (*prepare)(const pcnn_site *site); /* before all tiles; the rough cost of them in ns */
-    void (*fill)(const pcnn_site *site, int64_t block, int64_t tile, void *planes);
+    int64_t (*width)(const pcnn_site *site);
+    double (*prepare)(const pcnn_site *site,
+                      int64_t tiles); /* before all; the rough cost of them in ns */
+    void (*fill)(const pcnn_site *site, int64_t block, int64_t tile, int64_t tiles, void *planes);
+    bool (*cheap)(const pcnn_site *site); /* rather made again than stored and read */
 } pcnn_source;
 
 /* What can only be the last step of a chain: it takes the planes of its input 1, a tile of channels
  * at a time, needs all of its other inputs, and has no N16 result (gradients of weights). */
 typedef struct {
-    int64_t (*tiles)(const pcnn_site *site);
-    int64_t (*channel)(const pcnn_site *site, int64_t tile); /* as a source's */
-    void (*take)(const pcnn_site *site, int64_t block, int64_t tile, const void *planes);
+    int64_t (*width)(const pcnn_site *site);
+    void (*take)(const pcnn_site *site, int64_t block, int64_t tile, int64_t tiles,
+                 const void *planes);
     void (*finish)(const pcnn_site *site); /* when all are taken */
 } pcnn_sink;
 

@@ -6,8 +6,8 @@
  * made before that chain starts, since the chain runs where its first step stood.
  *
  * A source (convolution) can be the first step: it makes a tile of channels, whose planes then go
- * through the rest one by one. No step behind it may need numbers of a whole channel: that would
- * have all of its map in memory, where it does not matter who wrote it last.
+ * through the rest one by one. Where a later phase reads them, too, the planes of all blocks are kept
+ * until the tile is through, if that is not too much for the cache.
  *
  * A sink (a first layer's gradient of the weights) can be the last: it takes a tile of channels.
  *
@@ -21,7 +21,8 @@
  * write (and where the map leaves the cache, the read that precedes it in hardware) and a read of
  * a map for a few operations on planes at hand: batch normalisation of the first lab's map takes
  * 22 MB each way, and 0.8 ms of one core to make again. Dropout is not cheap (ten rounds of Philox
- * for four numbers).
+ * for four numbers). A convolution of few products (a first layer's) is made again, too, as the first
+ * step of a chain that has no source of its own: the first lab's largest map is then never in memory.
  *
  * Not handled: values without planes of their own inside a chain (a broadcast, a reduction to few
  * numbers); two chains are never joined by a step that reads both. */
@@ -39,6 +40,7 @@ typedef struct {
     int32_t *phase; /* of a node: when it first reads */
     bool *again; /* of a value: made again in every chain that reads it */
     bool *closed; /* of a head: its chain has a last step, a sink */
+    int32_t *sourced; /* of a head: 1 + the value of a source that its chain makes again, or 0 */
 } forming;
 
 static const pcnn_pvalue *
@@ -63,26 +65,16 @@ is_planar(const forming *f, const pcnn_pnode *node)
         return false;
     const int64_t *shape = value_of(f, planes_of(node))->type.shape;
     const bool whole = is_source(node) || is_sink(node);
-    pcnn_tensor in[INPUTS] = {{.type.ndim = 0}}, out[PCNN_MAX_OUT] = {{.type.ndim = 0}};
     for (int32_t k = 0; k < node->n_in + node->n_out; k++) {
-        int32_t v = k < node->n_in ? node->in[k] : node->out[k - node->n_in];
-        pcnn_tensor *tensor = k < node->n_in ? &in[k] : &out[k - node->n_in];
-        tensor->type.ndim = -1;
-        if (v < 0)
-            continue;
-        tensor->type = value_of(f, v)->type;
-        tensor->layout = value_of(f, v)->layout;
-        if (tensor->layout == PCNN_N16 && !(whole && v != planes_of(node)) &&
-            (tensor->type.shape[0] != shape[0] || tensor->type.shape[1] != shape[1]))
+        const int32_t v = k < node->n_in ? node->in[k] : node->out[k - node->n_in];
+        if (is_n16(f, v) && !(whole && v != planes_of(node)) &&
+            (value_of(f, v)->type.shape[0] != shape[0] ||
+             value_of(f, v)->type.shape[1] != shape[1]))
             return false;
     }
-    const pcnn_site site = {.op = node->op,
-                            .attrs = node->attrs,
-                            .n_in = node->n_in,
-                            .n_out = node->n_out,
-                            .in = in,
-                            .out = out};
-    return node->impl->planes->accepts == NULL || node->impl->planes->accepts(&site);
+    pcnn_planned planned;
+    pcnn_chain_site(f->program, node, &planned);
+    return node->impl->planes->accepts == NULL || node->impl->planes->accepts(&planned.site);
 }
 
 /* Where a node runs: chains run where their first node stood. */
@@ -130,12 +122,20 @@ is_late(const forming *f, int32_t n, int32_t head)
     return false;
 }
 
+/* Is there room for what this source makes, where later phases read it? */
+static bool
+can_keep(const forming *f, const pcnn_pnode *source)
+{
+    return pcnn_chain_tile(f->program, source, NULL, true) > 0;
+}
+
 static bool
 can_join(const forming *f, int32_t n, int32_t head)
 {
     const pcnn_pnode *node = &f->program->nodes[n];
+    const pcnn_pnode *first = &f->program->nodes[head];
     if (f->length[head] >= PCNN_CHAIN_STEPS || f->closed[head] || is_source(node) ||
-        (is_source(&f->program->nodes[head]) && (has_sums(node) || is_sink(node))))
+        (is_source(first) && (is_sink(node) || (has_sums(node) && !can_keep(f, first)))))
         return false;
     for (int32_t i = 0; i < node->n_in; i++) {
         int32_t producer = node->in[i] >= 0 ? value_of(f, node->in[i])->producer : -1;
@@ -148,8 +148,8 @@ can_join(const forming *f, int32_t n, int32_t head)
             return false; /* also where x is dy: it is needed as a whole */
     }
     const int64_t *mine = value_of(f, planes_of(node))->type.shape,
-                  *first = value_of(f, planes_of(&f->program->nodes[head]))->type.shape;
-    return mine[0] == first[0] && mine[1] == first[1] && !is_overtaken(f, n, head, n);
+                  *theirs = value_of(f, planes_of(first))->type.shape;
+    return mine[0] == theirs[0] && mine[1] == theirs[1] && !is_overtaken(f, n, head, n);
 }
 
 static void
@@ -195,6 +195,16 @@ is_stored(const forming *f, int32_t v)
     return false;
 }
 
+static bool
+is_cheap(const forming *f, const pcnn_pnode *node)
+{
+    if (!is_source(node))
+        return node->impl->planes->cheap;
+    pcnn_planned planned;
+    pcnn_chain_site(f->program, node, &planned);
+    return node->impl->planes->source->cheap(&planned.site);
+}
+
 /* Can the chain that starts at `head` make v again? The number of steps it takes, or 0. */
 static int
 steps_again(const forming *f, int32_t v, int32_t head)
@@ -203,8 +213,11 @@ steps_again(const forming *f, int32_t v, int32_t head)
     if (n < 0 || f->head[n] < 0 || f->head[n] >= head)
         return 0;
     const pcnn_pnode *node = &f->program->nodes[n];
-    if (!node->impl->planes->cheap || node->out[0] != v || is_overtaken(f, n, n, head) ||
-        (has_sums(node) && node->op != &pcnn_op_batch_norm))
+    if (node->out[0] != v || is_overtaken(f, n, n, head) || !is_cheap(f, node))
+        return 0;
+    if (is_source(node)) /* all chains that read it directly get it; there is room for one */
+        return f->sourced[head] == v + 1;
+    if (has_sums(node) && node->op != &pcnn_op_batch_norm)
         return 0;
     int steps = 1;
     for (int32_t i = 0; i < node->n_in; i++) {
@@ -225,7 +238,8 @@ is_made_again(const forming *f, int32_t v)
 {
     const pcnn_program *program = f->program;
     int32_t producer = value_of(f, v)->producer;
-    if (producer < 0 || f->head[producer] < 0 || !program->nodes[producer].impl->planes->cheap)
+    if (producer < 0 || f->head[producer] < 0 || is_source(&program->nodes[producer]) ||
+        !is_cheap(f, &program->nodes[producer]))
         return false;
     bool elsewhere = false;
     for (int32_t n = producer + 1; n < program->n_nodes; n++)
@@ -244,6 +258,39 @@ is_made_again(const forming *f, int32_t v)
                 return false;
             }
         }
+    return elsewhere;
+}
+
+/* The same of what a source makes: it is kept where phases follow, so that sums may read it. The
+ * chains that are to make it are noted in `sourced`. */
+static bool
+is_source_made_again(forming *f, int32_t v)
+{
+    const pcnn_program *program = f->program;
+    const int32_t producer = value_of(f, v)->producer;
+    if (producer < 0 || f->head[producer] < 0 || f->length[f->head[producer]] < 2)
+        return false;
+    const pcnn_pnode *source = &program->nodes[producer];
+    if (!is_source(source) || !is_cheap(f, source) || !can_keep(f, source))
+        return false;
+    bool elsewhere = false;
+    for (int32_t n = producer + 1; n < program->n_nodes; n++) {
+        const pcnn_pnode *node = &program->nodes[n];
+        for (int32_t i = 0; i < node->n_in; i++) {
+            const int32_t head = f->head[n];
+            if (node->in[i] != v || head == f->head[producer])
+                continue;
+            if (head < 0 || is_source(node) || is_sink(node) || is_source(&program->nodes[head]) ||
+                f->sourced[head] > 0 || f->length[head] >= PCNN_CHAIN_STEPS ||
+                is_overtaken(f, producer, producer, head))
+                return false;
+            elsewhere = true;
+        }
+    }
+    for (int32_t n = producer + 1; elsewhere && n < program->n_nodes; n++)
+        for (int32_t i = 0; i < program->nodes[n].n_in; i++)
+            if (program->nodes[n].in[i] == v && f->head[n] != f->head[producer])
+                f->sourced[f->head[n]] = v + 1;
     return elsewhere;
 }
 
@@ -285,8 +332,9 @@ static pcnn_status
 make_again(writing *w, int32_t v, int32_t head, int32_t phase, int32_t *result)
 {
     const forming *f = w->f;
+    const bool source = is_source(&f->program->nodes[value_of(f, v)->producer]);
     for (int k = 0; k < w->n_made; k++)
-        if (w->from[k] == v && w->phases[k] == phase) {
+        if (w->from[k] == v && (w->phases[k] == phase || source)) {
             *result = w->made[k];
             return PCNN_OK;
         }
@@ -294,7 +342,7 @@ make_again(writing *w, int32_t v, int32_t head, int32_t phase, int32_t *result)
     int32_t in[INPUTS];
     memcpy(in, node.in, (size_t)node.n_in * sizeof *in);
     for (int32_t i = 0; i < node.n_in; i++)
-        if (is_n16(f, in[i]) && !is_stored(f, in[i]))
+        if (!source && is_n16(f, in[i]) && !is_stored(f, in[i]))
             PCNN_TRY(make_again(w, in[i], head, phase, &in[i]));
     if (node.op == &pcnn_op_batch_norm) { /* its statistics are known now: the same formula */
         const int32_t known[5] = {in[0], node.out[1], node.out[2], node.n_in > 1 ? in[1] : -1,
@@ -329,6 +377,11 @@ write_chain(writing *w, int32_t head)
     int32_t left = f->length[head], room = PCNN_CHAIN_STEPS - left;
     w->first = w->result->n_nodes;
     w->n_made = 0;
+    if (f->sourced[head] > 0) { /* has to stand before all else */
+        int32_t made;
+        PCNN_TRY(make_again(w, f->sourced[head] - 1, head, 0, &made));
+        room--;
+    }
     for (int32_t n = head; n < n_nodes && left > 0; n++) {
         if (f->head[n] != head)
             continue;
@@ -337,7 +390,7 @@ write_chain(writing *w, int32_t head)
         for (int32_t i = 0; i < node.n_in; i++) {
             int32_t v = in[i] = node.in[i];
             if (!is_n16(f, v) || !f->again[v] || f->head[value_of(f, v)->producer] == head ||
-                steps_again(f, v, head) > room)
+                (f->sourced[head] != v + 1 && steps_again(f, v, head) > room))
                 continue;
             int32_t before = w->result->n_nodes;
             PCNN_TRY(make_again(w, v, head, f->phase[n], &in[i]));
@@ -417,15 +470,18 @@ pcnn_pass_chain(pcnn_program *program)
                  .length = calloc(n, sizeof *f.length),
                  .phase = calloc(n, sizeof *f.phase),
                  .closed = calloc(n, sizeof *f.closed),
+                 .sourced = calloc(n, sizeof *f.sourced),
                  .again = calloc((size_t)program->n_values + 1, sizeof *f.again)};
     pcnn_status status = PCNN_OK;
-    if (!f.head || !f.length || !f.phase || !f.closed || !f.again) {
+    if (!f.head || !f.length || !f.phase || !f.closed || !f.sourced || !f.again) {
         status = no_memory();
     }
     else {
         form(&f);
         for (int32_t v = 0; v < program->n_values; v++)
-            f.again[v] = is_n16(&f, v) && is_made_again(&f, v);
+            f.again[v] = is_n16(&f, v) && is_source_made_again(&f, v);
+        for (int32_t v = 0; v < program->n_values; v++)
+            f.again[v] |= is_n16(&f, v) && is_made_again(&f, v);
         if (is_worthwhile(&f))
             status = replace(&f, program);
     }
@@ -433,6 +489,7 @@ pcnn_pass_chain(pcnn_program *program)
     free(f.length);
     free(f.phase);
     free(f.closed);
+    free(f.sourced);
     free(f.again);
     return status;
 }

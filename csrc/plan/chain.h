@@ -24,12 +24,25 @@ is_sink(const pcnn_pnode *node)
     return node->impl->planes->sink != NULL;
 }
 
+/* A call as implementations see it while planning: types and layouts, no data. */
+typedef struct {
+    pcnn_site site;
+    pcnn_tensor in[PCNN_CHAIN_INPUTS], out[PCNN_MAX_OUT];
+} pcnn_planned;
+
+void pcnn_chain_site(const pcnn_program *program, const pcnn_pnode *node, pcnn_planned *planned);
+
 /* The operand whose planes a step goes through. */
 static inline int32_t
 planes_of(const pcnn_pnode *node)
 {
     return is_sink(node) ? node->in[1] : node->out[0];
 }
+
+/* Channels of a tile, at most, of a chain with this source and this sink (either may be NULL); 0:
+ * the source's planes of all blocks, if they are to be kept for later phases, would be too many. */
+int64_t pcnn_chain_tile(const pcnn_program *program, const pcnn_pnode *source,
+                        const pcnn_pnode *sink, bool kept);
 
 /* chain_scratch.c: decides which values of the chain that starts at node `first` are scratch, and
  * where in a piece of scratch memory they lie. */

@@ -10,6 +10,12 @@
 
 #include "core/parallel.h"
 
+enum {
+    /* Of a thread: more than the second-level cache, less than its share of the last one. */
+    KEPT_BYTES = 3 << 19,
+    NARROWEST = 3, /* channels: narrower tiles leave a convolution's registers too empty */
+};
+
 typedef struct {
     int32_t phase, until; /* when it lives: in each of these phases, */
     int32_t first, last; /* from one position in the chain to another */
@@ -63,40 +69,93 @@ set_phases(pcnn_program *program, int32_t first)
     }
 }
 
-/* Channels of the widest tile that a step makes or takes. */
-static int64_t
-width_of(const pcnn_program *program, const pcnn_pnode *node)
+void
+pcnn_chain_site(const pcnn_program *program, const pcnn_pnode *node, pcnn_planned *planned)
 {
-    pcnn_tensor in[PCNN_CHAIN_INPUTS] = {{.type.ndim = 0}}, out[PCNN_MAX_OUT] = {{.type.ndim = 0}};
-    for (int32_t i = 0; i < node->n_in; i++) {
-        in[i].type.ndim = -1;
-        if (node->in[i] >= 0)
-            in[i].type = program->values[node->in[i]].type;
+    for (int32_t k = 0; k < node->n_in + node->n_out; k++) {
+        const int32_t v = k < node->n_in ? node->in[k] : node->out[k - node->n_in];
+        pcnn_tensor *tensor = k < node->n_in ? &planned->in[k] : &planned->out[k - node->n_in];
+        *tensor = (pcnn_tensor){.type.ndim = -1};
+        if (v >= 0) {
+            tensor->type = program->values[v].type;
+            tensor->layout = program->values[v].layout;
+        }
     }
-    for (int o = 0; o < node->n_out; o++)
-        out[o].type = program->values[node->out[o]].type;
-    const pcnn_site site = {.op = node->op,
-                            .attrs = node->attrs,
-                            .n_in = node->n_in,
-                            .n_out = node->n_out,
-                            .in = in,
-                            .out = out};
-    return pcnn_tile_width(node->impl->planes, &site);
+    planned->site = (pcnn_site){.op = node->op,
+                                .attrs = node->attrs,
+                                .n_in = node->n_in,
+                                .n_out = node->n_out,
+                                .in = planned->in,
+                                .out = planned->out};
+}
+
+int64_t
+pcnn_chain_tile(const pcnn_program *program, const pcnn_pnode *source, const pcnn_pnode *sink,
+                bool kept)
+{
+    pcnn_planned planned;
+    int64_t width = INT64_MAX;
+    if (source) {
+        pcnn_chain_site(program, source, &planned);
+        width = source->impl->planes->source->width(&planned.site);
+    }
+    if (sink) {
+        pcnn_chain_site(program, sink, &planned);
+        const int64_t widest = sink->impl->planes->sink->width(&planned.site);
+        width = widest < width ? widest : width;
+    }
+    if (!kept)
+        return width;
+    const pcnn_type *type = &program->values[planes_of(source)].type;
+    const int64_t blocks = (type->shape[0] + PCNN_BLOCK - 1) / PCNN_BLOCK;
+    const int64_t bytes = blocks * pcnn_plane_bytes(type);
+    const int64_t room = bytes ? KEPT_BYTES / bytes : width;
+    if (room < width && room < NARROWEST)
+        return 0;
+    width = room < width ? room : width;
+    /* So many tiles that all threads have their share, as far as tiles stay wide enough. */
+    const int64_t even = type->shape[1] / (2 * pcnn_threads());
+    return even >= width ? width : even < NARROWEST ? NARROWEST < width ? NARROWEST : width : even;
 }
 
 /* Values that live at once are placed side by side. */
+static void
+place(pcnn_scratch *scratch, plane_block *blocks, int *n_blocks, plane_block b)
+{
+    for (int k = 0; k < *n_blocks; k++)
+        if (blocks[k].phase <= b.until && b.phase <= blocks[k].until && blocks[k].last >= b.first &&
+            b.last >= blocks[k].first && blocks[k].offset < b.offset + b.bytes &&
+            b.offset < blocks[k].offset + blocks[k].bytes) {
+            b.offset = blocks[k].offset + blocks[k].bytes;
+            k = -1; /* look at all of them again */
+        }
+    blocks[(*n_blocks)++] = b;
+    if (scratch->bytes < b.offset + b.bytes)
+        scratch->bytes = b.offset + b.bytes;
+}
+
 pcnn_status
 pcnn_chain_place(pcnn_program *program, int32_t first)
 {
-    pcnn_pnode *head = &program->nodes[first];
-    const pcnn_pnode *tail = head + head->chain - 1;
-    const int32_t tiled = is_source(head) ? head->out[0] : is_sink(tail) ? tail->in[1] : -1;
+    pcnn_pnode *head = &program->nodes[first], *tail = head + head->chain - 1;
+    const pcnn_pnode *source = is_source(head) ? head : NULL, *sink = is_sink(tail) ? tail : NULL;
     plane_block blocks[PCNN_CHAIN_STEPS * PCNN_MAX_OUT];
     int n_blocks = 0;
     pcnn_scratch *scratch = head->scratch = calloc(1, sizeof *scratch);
     if (scratch == NULL)
         return pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
     set_phases(program, first);
+    bool kept = false; /* what the source makes, for later phases */
+    if (source) {
+        int32_t last, until = read_until(program, first, first, head->out[0], &last);
+        kept = until > 0;
+        head->until = (int8_t)(kept ? until : 0);
+    }
+    if (source || sink)
+        scratch->tile = pcnn_chain_tile(program, source, sink, kept);
+    const int64_t *shape = program->values[planes_of(head)].type.shape;
+    const int64_t n16_blocks = (shape[0] + PCNN_BLOCK - 1) / PCNN_BLOCK;
+    const int64_t planes = n16_blocks * shape[1];
     for (int32_t n = first; n < first + head->chain; n++) {
         const pcnn_pnode *node = &program->nodes[n];
         for (int o = 0; o < node->n_out; o++) {
@@ -107,27 +166,18 @@ pcnn_chain_place(pcnn_program *program, int32_t first)
             if (until < 0 || until > node->until)
                 continue;
             b.bytes = (pcnn_plane_bytes(&value->type) + 63) / 64 * 64;
-            if (node->out[o] == tiled) { /* planes that wait for the others of their tile */
-                b.bytes *= scratch->tile = width_of(program, is_source(head) ? head : tail);
+            if ((source && n == first) || (sink && node->out[o] == sink->in[1])) {
+                /* Planes that wait for the others of their tile, and for later phases. */
+                value->kept = kept && n == first;
+                b.bytes *= scratch->tile * (value->kept ? n16_blocks : 1);
                 b.first = first;
                 b.last = program->n_nodes;
             }
-            for (int k = 0; k < n_blocks; k++)
-                if (blocks[k].phase <= b.until && b.phase <= blocks[k].until &&
-                    blocks[k].last >= b.first && blocks[k].offset < b.offset + b.bytes &&
-                    b.offset < blocks[k].offset + blocks[k].bytes) {
-                    b.offset = blocks[k].offset + blocks[k].bytes;
-                    k = -1; /* look at all of them again */
-                }
+            place(scratch, blocks, &n_blocks, b);
             value->scratch = true;
-            value->offset = b.offset;
-            blocks[n_blocks++] = b;
-            if (scratch->bytes < b.offset + b.bytes)
-                scratch->bytes = b.offset + b.bytes;
+            value->offset = blocks[n_blocks - 1].offset;
         }
     }
-    const int64_t *shape = program->values[planes_of(head)].type.shape;
-    const int64_t planes = (shape[0] + PCNN_BLOCK - 1) / PCNN_BLOCK * shape[1];
     scratch->pieces = planes < pcnn_threads() ? planes : pcnn_threads();
     return PCNN_OK;
 }

@@ -17,7 +17,8 @@ extern const char pcnn_refused_batch[]; /* the batch is below min_n16_batch */
 typedef struct {
     pcnn_type type;
     pcnn_layout layout : 8;
-    bool scratch : 1; /* never whole: a plane at a time, inside a chain */
+    bool scratch : 1; /* never whole: a plane or a tile at a time, inside a chain */
+    bool kept : 1;    /* scratch: the planes of a tile of all blocks, for later phases */
     int32_t external; /* index of the caller's memory it lives in, or -1 */
     int32_t output;   /* index of the output buffer it lives in, or -1 */
     int32_t root;     /* the value whose arena memory it shares (itself if none) */
@@ -31,7 +32,7 @@ typedef struct {
 typedef struct {
     int64_t bytes, pieces; /* of a piece, and how many */
     int64_t offset;        /* in the arena */
-    int64_t tile;          /* channels of a tile that a piece has room for */
+    int64_t tile;          /* channels of a tile, at most, where a source or a sink makes tiles */
 } pcnn_scratch;
 
 typedef struct {
@@ -123,7 +124,6 @@ pcnn_status pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *
 enum { PCNN_CHAIN_STEPS = 16 };
 pcnn_status pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values,
                            const pcnn_tensor *tensors, char *arena);
-int64_t pcnn_tile_width(const pcnn_planes *planes, const pcnn_site *site); /* of the widest tile */
 int64_t pcnn_plane_bytes(const pcnn_type *type); /* of a plane [H][W][16] */
 
 int64_t pcnn_arena_bytes(void);

@@ -3,20 +3,21 @@
  * Without sums, a worker takes a few planes at a time. With sums, the work is either cut by
  * channels, so that the later phases find a channel's planes where the earlier ones left them, or,
  * where there are too few channels for all threads, by planes, phase after phase. Where a source
- * makes tiles of channels, or a sink takes them, the work of its phase is cut by these. Partial sums
- * lie in the steps' workspaces and are combined there in their own order: the bits are always the
- * same. */
+ * makes tiles of channels in the first phase, or a sink takes them in the last, the work is cut by
+ * these; always so where a source's planes are kept for later phases. Partial sums lie in the steps'
+ * workspaces and are combined there in their own order: the bits are always the same. */
 #include "core/parallel.h"
+#include "core/tiles.h"
 #include "plan/plan.h"
 
 enum { INPUTS = 8, GRAIN_BYTES = 1 << 15 };
 
-/* Where an operand is: plane p = block * C + channel of a value at base + p * step, a plane of
- * scratch memory (no base), one of a tile's planes there, or a whole (step 0). */
+/* Where an operand is: plane p = block * C + channel of a value at base + p * step; in scratch memory
+ * (no base); or a whole (step 0). Of a tile, scratch memory has all planes, `channel` apart; of planes
+ * that are kept, those of all blocks, `block` apart. */
 typedef struct {
     char *base;
-    int64_t step, scratch;
-    bool tiled;
+    int64_t step, scratch, block, channel;
 } operand;
 
 typedef struct {
@@ -33,8 +34,7 @@ typedef struct {
     int64_t blocks, C;
     const pcnn_source *source; /* of the first step, or NULL */
     const pcnn_sink *sink;     /* of the last step, or NULL */
-    const step *tiler;         /* which of them there is */
-    int64_t tiles;
+    int64_t tiles;             /* of channels, where there is one of these; else 0 */
     char *pieces;
     int64_t piece_bytes, n_pieces;
     int64_t items; /* of this call of the pool */
@@ -52,12 +52,21 @@ operand_of(const pcnn_pvalue *value, const pcnn_tensor *tensor)
     return result;
 }
 
+/* The planes of this operand lie side by side in scratch memory: those of a tile of channels. */
+static void
+set_tiled(operand *o, const pcnn_pvalue *value, int64_t tile)
+{
+    o->channel = o->step;
+    o->block = value->kept ? tile * o->step : 0;
+}
+
+/* `place` is the channel's in its tile. */
 static void *
-address_of(const operand *o, int64_t plane, int64_t place, char *piece)
+address_of(const operand *o, int64_t plane, int64_t block, int64_t place, char *piece)
 {
     if (o->base)
         return o->base + plane * o->step;
-    return o->step ? piece + o->scratch + (o->tiled ? place * o->step : 0) : NULL;
+    return o->step ? piece + o->scratch + block * o->block + place * o->channel : NULL;
 }
 
 /* All that `phase` does on one plane, which has this place in its tile. */
@@ -67,15 +76,16 @@ run_plane(const sweep *s, int32_t phase, int64_t block, int64_t channel, int64_t
     const void *in[INPUTS];
     void *out[PCNN_MAX_OUT];
     const pcnn_plane plane = {block, channel, in, out};
+    const int64_t number = block * s->C + channel;
     for (int k = s->source ? 1 : 0; k < s->n_steps - (s->sink ? 1 : 0); k++) {
         const step *step = &s->steps[k];
         const bool sums = step->planes->sums && step->phase == phase;
         if (phase < step->phase || phase > step->until)
             continue;
         for (int i = 0; i < step->site.n_in; i++)
-            in[i] = address_of(&step->in[i], block * s->C + channel, place, piece);
+            in[i] = address_of(&step->in[i], number, block, place, piece);
         for (int o = 0; o < step->site.n_out; o++)
-            out[o] = address_of(&step->out[o], block * s->C + channel, place, piece);
+            out[o] = address_of(&step->out[o], number, block, place, piece);
         (sums ? step->planes->sums : step->planes->apply)(&step->site, &plane);
     }
 }
@@ -107,50 +117,43 @@ run_one_plane(const void *context, int64_t item, char *piece)
     run_plane(s, s->phase, item / s->C, item % s->C, 0, piece);
 }
 
-/* The first channel of a tile. */
-static int64_t
-tile_channel(const sweep *s, int64_t tile)
-{
-    return s->source ? s->source->channel(&s->tiler->site, tile)
-                     : s->sink->channel(&s->tiler->site, tile);
-}
-
+/* One phase of a tile's planes of a block: made before it, or taken after it, if it is the turn. */
 static void
-run_tile_of_block(const sweep *s, int64_t block, int64_t tile, char *piece)
+run_tile_of_block(const sweep *s, int32_t phase, int64_t block, int64_t tile, char *piece)
 {
-    const int64_t begin = tile_channel(s, tile), end = tile_channel(s, tile + 1);
+    const int64_t begin = pcnn_tile_begin(s->C, s->tiles, tile);
+    const int64_t end = pcnn_tile_begin(s->C, s->tiles, tile + 1);
+    const int64_t number = block * s->C + begin;
     const step *first = &s->steps[0], *last = &s->steps[s->n_steps - 1];
-    const int64_t plane = block * s->C + begin;
-    if (s->source)
-        s->source->fill(&first->site, block, tile, address_of(&first->out[0], plane, 0, piece));
+    if (s->source && phase == 0)
+        s->source->fill(&first->site, block, tile, s->tiles,
+                        address_of(&first->out[0], number, block, 0, piece));
     for (int64_t c = begin; c < end; c++)
-        run_plane(s, s->phases - 1, block, c, c - begin, piece);
-    if (s->sink)
-        s->sink->take(&last->site, block, tile, address_of(&last->in[1], plane, 0, piece));
+        run_plane(s, phase, block, c, c - begin, piece);
+    if (s->sink && phase == s->phases - 1)
+        s->sink->take(&last->site, block, tile, s->tiles,
+                      address_of(&last->in[1], number, block, 0, piece));
 }
 
 static void
 run_tile(const void *context, int64_t item, char *piece)
 {
     const sweep *s = context;
-    run_tile_of_block(s, item / s->tiles, item % s->tiles, piece);
+    run_tile_of_block(s, s->phase, item / s->tiles, item % s->tiles, piece);
 }
 
-/* As run_channel, with a sink, for all channels of a tile. */
+/* As run_channel, for all channels of a tile. */
 static void
 run_channels(const void *context, int64_t tile, char *piece)
 {
     const sweep *s = context;
-    const int64_t end = tile_channel(s, tile + 1);
-    const int32_t last = s->phases - 1;
-    for (int64_t c = tile_channel(s, tile); c < end; c++)
-        for (int32_t phase = 0; phase < last; phase++) {
-            for (int64_t b = 0; b < s->blocks; b++)
-                run_plane(s, phase, phase % 2 ? s->blocks - 1 - b : b, c, 0, piece);
+    const int64_t end = pcnn_tile_begin(s->C, s->tiles, tile + 1);
+    for (int32_t phase = 0; phase < s->phases; phase++) {
+        for (int64_t b = 0; b < s->blocks; b++)
+            run_tile_of_block(s, phase, phase % 2 ? s->blocks - 1 - b : b, tile, piece);
+        for (int64_t c = pcnn_tile_begin(s->C, s->tiles, tile); c < end; c++)
             finish(s, phase, c);
-        }
-    for (int64_t b = 0; b < s->blocks; b++)
-        run_tile_of_block(s, last % 2 ? s->blocks - 1 - b : b, tile, piece);
+    }
 }
 
 static void
@@ -195,32 +198,34 @@ run_items(sweep *s, int64_t items, int64_t grain, double cost_ns,
         pcnn_parallel(s->n_pieces, 1, cost_ns, by_piece, s);
 }
 
-int64_t
-pcnn_tile_width(const pcnn_planes *planes, const pcnn_site *site)
-{
-    int64_t (*const channel)(const pcnn_site *, int64_t) =
-        planes->source ? planes->source->channel : planes->sink->channel;
-    const int64_t tiles = planes->source ? planes->source->tiles(site) : planes->sink->tiles(site);
-    int64_t width = 0;
-    for (int64_t t = 0; t < tiles; t++) {
-        const int64_t n = channel(site, t + 1) - channel(site, t);
-        width = n > width ? n : width;
-    }
-    return width;
-}
-
-/* Phase by phase, all planes; the last phase by tiles, if it has them. */
+/* Phase by phase, all planes; by tiles where these are made or taken. */
 static void
 run_phases(sweep *s, double cost_ns, int64_t grain)
 {
     for (s->phase = 0; s->phase < s->phases; s->phase++) {
-        if (s->tiler && s->phase == s->phases - 1)
+        if ((s->source && s->phase == 0) || (s->sink && s->phase == s->phases - 1))
             run_items(s, s->blocks * s->tiles, 1, cost_ns / s->phases, run_tile);
         else
             run_items(s, s->blocks * s->C, grain, cost_ns / s->phases, run_one_plane);
         if (s->phases > 1)
             pcnn_parallel(s->C, 16, 100.0 * (double)s->C, finish_channels, s);
     }
+}
+
+/* Tiles are as wide as planned, or narrower where other kernels take fewer channels by now. */
+static int64_t
+tiles_of(const sweep *s, int64_t width)
+{
+    const step *first = &s->steps[0], *last = &s->steps[s->n_steps - 1];
+    if (s->source) {
+        const int64_t widest = s->source->width(&first->site);
+        width = widest < width ? widest : width;
+    }
+    if (s->sink) {
+        const int64_t widest = s->sink->width(&last->site);
+        width = widest < width ? widest : width;
+    }
+    return pcnn_tiles(s->C, width);
 }
 
 pcnn_status
@@ -234,8 +239,9 @@ pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_te
     const pcnn_pnode *tail = nodes + nodes->chain - 1;
     s.source = nodes->impl->planes->source;
     s.sink = tail->impl->planes->sink;
-    s.tiler = s.source ? &s.steps[0] : s.sink ? &s.steps[s.n_steps - 1] : NULL;
-    const int32_t tiled = s.source ? nodes->out[0] : s.sink ? tail->in[1] : -1;
+    const int32_t made = s.source ? nodes->out[0] : -1, taken = s.sink ? tail->in[1] : -1;
+    const int64_t tile = nodes->scratch->tile;
+    bool kept = false;
     const int64_t *shape = values[nodes->out[0]].type.shape; /* the first step is no sink */
     s.blocks = (shape[0] + PCNN_BLOCK - 1) / PCNN_BLOCK;
     s.C = shape[1];
@@ -254,15 +260,20 @@ pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_te
                                  .out = tensors + node->n_in,
                                  .work = node->work_bytes > 0 ? arena + node->work_offset : NULL};
         for (int i = 0; i < node->n_in; i++, tensors++) {
+            const int32_t v = node->in[i];
             step->in[i] = (operand){.base = NULL};
-            if (node->in[i] >= 0)
-                step->in[i] = operand_of(&values[node->in[i]], tensors);
-            step->in[i].tiled = node->in[i] == tiled && tiled >= 0;
+            if (v >= 0)
+                step->in[i] = operand_of(&values[v], tensors);
+            if (v >= 0 && (v == made || v == taken))
+                set_tiled(&step->in[i], &values[v], tile);
             bytes += step->in[i].step;
         }
         for (int o = 0; o < node->n_out; o++, tensors++) {
-            step->out[o] = operand_of(&values[node->out[o]], tensors);
-            step->out[o].tiled = node->out[o] == tiled;
+            const pcnn_pvalue *value = &values[node->out[o]];
+            step->out[o] = operand_of(value, tensors);
+            if (node->out[o] == made || node->out[o] == taken)
+                set_tiled(&step->out[o], value, tile);
+            kept |= value->kept;
             bytes += step->out[o].step;
         }
         const int32_t phases = node->until + 1;
@@ -270,24 +281,17 @@ pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_te
     }
     const int64_t grain = GRAIN_BYTES / bytes + 1;
     double cost = (double)(s.blocks * s.C * bytes) / 10;
-    if (s.tiler) {
-        const pcnn_site *site = &s.tiler->site;
-        const int64_t tile = nodes->scratch->tile; /* 0: its planes are in the arena */
-        if (tile > 0 && pcnn_tile_width(s.tiler->planes, site) > tile)
-            return pcnn_fail(PCNN_ERR_RUNTIME,
-                             "%s: this plan was made for another instruction set: make it anew",
-                             site->op->name);
-        s.tiles = s.source ? s.source->tiles(site) : s.sink->tiles(site);
-        if (s.source)
-            cost += s.source->prepare(site);
-    }
-    if (s.phases > 1 && s.sink && s.tiles >= 2 * pcnn_threads())
+    if (s.source || s.sink)
+        s.tiles = tiles_of(&s, tile);
+    if (s.source)
+        cost += s.source->prepare(&s.steps[0].site, s.tiles);
+    if (s.phases > 1 && s.tiles > 0 && (kept || s.tiles >= 2 * pcnn_threads()))
         run_items(&s, s.tiles, 1, cost, run_channels);
-    else if (s.phases > 1 && !s.sink && s.C >= 4 * pcnn_threads())
+    else if (s.phases > 1 && s.tiles == 0 && s.C >= 4 * pcnn_threads())
         run_items(&s, s.C, 1, cost, run_channel);
     else
         run_phases(&s, cost, grain);
     if (s.sink)
-        s.sink->finish(&s.tiler->site);
+        s.sink->finish(&s.steps[s.n_steps - 1].site);
     return PCNN_OK;
 }
