@@ -39,6 +39,9 @@ CONVOLUTIONS: list[tuple[tuple[int, int, int], tuple[int, int, int], dict[str, A
     ((2, 3, 3), (1, 3, 3), {}),
 ]
 
+# Maps and outputs: one tile and less, even and odd tiles, several chunks and parts.
+DENSE = [((1, 1, 1), 1), ((3, 2, 3), 5), ((31, 5, 5), 23), ((5, 3, 1), 48), ((40, 5, 5), 128)]
+
 
 def numbers(*shape: int, key: int = 0) -> Array:
     return np.random.default_rng((key, *shape)).standard_normal(shape)
@@ -86,6 +89,18 @@ def test_convolution(
             numbers(oc),
             **attrs,
         )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", core.config()["isa_available"])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("maps, outputs", DENSE)
+def test_dense_maps(
+    maps: tuple[int, int, int], outputs: int, last: bool, name: str, dtype: str
+) -> None:
+    w = numbers(int(np.prod(maps)), outputs)
+    with isa(name):
+        check("dense_maps", dtype, numbers(FULL, *maps), w, numbers(outputs), channels_last=last)
 
 
 # What a lane without an image holds is seen by all that sum over lanes: normalisation, the

@@ -8,7 +8,8 @@
  *   dx: rows     by images,   summed over outputs
  *   dw: rows     by outputs,  summed over images
  *
- * Every sum is one chain of multiply-adds in order; y is summed in parts, added up afterwards. */
+ * Every sum is one chain of multiply-adds in order; y is summed in parts, added up afterwards. In a
+ * block with at most eight images only half of a line is computed; the other half of dx is zeros. */
 #include "isa/kernels.h"
 #include "isa/vec.h"
 #include "ops/dense_maps.h"
@@ -24,6 +25,8 @@ enum {
     TILE = VECS > 4 ? 1 : 8 / VECS,
 #endif
     LINE = 16,
+    HALF_LINE = LINE / 2,
+    HALF = VECS / 2, /* vectors of half a line; none where one vector is a line */
     AHEAD = 12,
     CHUNK = 16384 / (LINE * (int)sizeof(real)), /* lines that half of the first cache holds */
 };
@@ -61,68 +64,68 @@ walk_line(walk *w)
 
 /* ---- forward ---- */
 
-/* sums[T][16] (+)= the sum over k of w[k * O + t] lines[k][16]. T is a literal at every call. Rows
- * of w are often a power of two apart and then share few lines of the first cache: they are asked
- * for in time. */
+/* sums[T][16] (+)= the sum over k of w[k * O + t] lines[k][16], in the first NV vectors of lines. T
+ * and NV are literals at every call. Rows of w are often a power of two apart and then share few
+ * lines of the first cache: they are asked for in time. */
 ALWAYS_INLINE void
-forward_tile(const int T, const real *w, int64_t O, const real *lines, int64_t K, bool first,
-             real *sums)
+forward_tile(const int T, const int NV, const real *w, int64_t O, const real *lines, int64_t K,
+             bool first, real *sums)
 {
     vec acc[TILE][VECS];
     UNROLL
     for (int t = 0; t < T; t++) {
         UNROLL
-        for (int v = 0; v < VECS; v++)
+        for (int v = 0; v < NV; v++)
             acc[t][v] = first ? (vec){0} : vload(sums + t * LINE + v * LANES);
     }
     for (int64_t k = 0; k < K; k++, w += O, lines += LINE) {
         __builtin_prefetch(w + AHEAD * O);
         vec value[VECS];
         UNROLL
-        for (int v = 0; v < VECS; v++)
+        for (int v = 0; v < NV; v++)
             value[v] = vload(lines + v * LANES);
         UNROLL
         for (int t = 0; t < T; t++) {
             const vec weight = vset(w[t]);
             UNROLL
-            for (int v = 0; v < VECS; v++)
+            for (int v = 0; v < NV; v++)
                 acc[t][v] = vfma(value[v], weight, acc[t][v]);
         }
     }
     UNROLL
     for (int t = 0; t < T; t++) {
         UNROLL
-        for (int v = 0; v < VECS; v++)
+        for (int v = 0; v < NV; v++)
             vstore(sums + t * LINE + v * LANES, acc[t][v]);
     }
 }
 
 /* ---- both gradients ---- */
 
-/* out[T][VECS] = the sum over k of a[t][k] lines[k][16], going on from `acc`. */
+/* acc[T][NV] += the sum over k of a[t][k] lines[k][16]. */
 ALWAYS_INLINE void
-gradient_tile(const int T, const real *const a[TILE], const real *lines, int64_t K,
+gradient_tile(const int T, const int NV, const real *const a[TILE], const real *lines, int64_t K,
               vec acc[TILE][VECS])
 {
     for (int64_t k = 0; k < K; k++, lines += LINE) {
         vec value[VECS];
         UNROLL
-        for (int v = 0; v < VECS; v++)
+        for (int v = 0; v < NV; v++)
             value[v] = vload(lines + v * LANES);
         UNROLL
         for (int t = 0; t < T; t++) {
             const vec factor = vset(a[t][k]);
             UNROLL
-            for (int v = 0; v < VECS; v++)
+            for (int v = 0; v < NV; v++)
                 acc[t][v] = vfma(value[v], factor, acc[t][v]);
         }
     }
 }
 
-/* T rows of dx in one block of `images` images: a line for each. */
+/* T rows of dx in one block of `images` images, which NV vectors hold: a line for each. */
 ALWAYS_INLINE void
-dx_tile(const int T, const real *w, int64_t O, const real *dy, const int64_t line[TILE], real *dx,
-        int64_t images)
+dx_tile(const int T, const int NV, const real *w, int64_t O, const real *dy,
+        const int64_t line[TILE], real *dx, int64_t images)
 {
     vec acc[TILE][VECS];
     const real *a[TILE];
@@ -130,23 +133,26 @@ dx_tile(const int T, const real *w, int64_t O, const real *dy, const int64_t lin
     for (int t = 0; t < T; t++) {
         a[t] = w + t * O;
         UNROLL
-        for (int v = 0; v < VECS; v++)
+        for (int v = 0; v < NV; v++)
             acc[t][v] = (vec){0};
     }
-    gradient_tile(T, a, dy, O, acc);
+    gradient_tile(T, NV, a, dy, O, acc);
     if (images < LINE) { /* zeros, though w may be infinite */
         UNROLL
         for (int t = 0; t < T; t++) {
             UNROLL
-            for (int v = 0; v < VECS; v++)
+            for (int v = 0; v < NV; v++)
                 acc[t][v] = vselect(vlanes_below(v * LANES, images), acc[t][v], (vec){0});
         }
     }
     UNROLL
     for (int t = 0; t < T; t++) {
         UNROLL
-        for (int v = 0; v < VECS; v++)
+        for (int v = 0; v < NV; v++)
             vstore(dx + line[t] + v * LANES, acc[t][v]);
+        UNROLL
+        for (int v = NV; v < VECS; v++)
+            vstore(dx + line[t] + v * LANES, (vec){0});
     }
 }
 
@@ -168,7 +174,7 @@ dw_tile(const int T, const pcnn_dense_maps *g, const real *x, const int64_t line
         UNROLL
         for (int t = 0; t < T; t++)
             a[t] = x + line[t];
-        gradient_tile(T, a, dy, g->N - n < LINE ? g->N - n : LINE, acc);
+        gradient_tile(T, VECS, a, dy, g->N - n < LINE ? g->N - n : LINE, acc);
     }
     if (columns < LINE) {
         real whole[TILE][LINE];
@@ -192,29 +198,36 @@ dw_tile(const int T, const pcnn_dense_maps *g, const real *x, const int64_t line
 
 /* ---- one function for each height of a tile ---- */
 
+typedef void (*forward_function)(const real *, int64_t, const real *, int64_t, bool, real *);
+typedef void (*dx_function)(const real *, int64_t, const real *, const int64_t *, real *, int64_t);
+
+/* [1]: of half a line; never called where there is none. */
 typedef struct {
-    void (*forward)(const real *, int64_t, const real *, int64_t, bool, real *);
-    void (*dx)(const real *, int64_t, const real *, const int64_t *, real *, int64_t);
+    forward_function forward[2];
+    dx_function dx[2];
     void (*dw)(const pcnn_dense_maps *, const real *, const int64_t *, const real *, real *,
                int64_t);
 } tile_functions;
 
 #define SIZE(T) ((T) < TILE ? (T) : TILE)
-#define FUNCTIONS(T)                                                                            \
-    static void forward_##T(const real *w, int64_t O, const real *lines, int64_t K, bool first, \
-                            real *sums)                                                         \
-    {                                                                                           \
-        forward_tile(SIZE(T), w, O, lines, K, first, sums);                                     \
-    }                                                                                           \
-    static void dx_##T(const real *w, int64_t O, const real *dy, const int64_t *line, real *dx, \
-                       int64_t images)                                                          \
-    {                                                                                           \
-        dx_tile(SIZE(T), w, O, dy, line, dx, images);                                           \
-    }                                                                                           \
-    static void dw_##T(const pcnn_dense_maps *g, const real *x, const int64_t *line,            \
-                       const real *dy, real *dw, int64_t columns)                               \
-    {                                                                                           \
-        dw_tile(SIZE(T), g, x, line, dy, dw, columns);                                          \
+#define LINE_FUNCTIONS(T, NAME, NV)                                                         \
+    static void forward_##NAME##T(const real *w, int64_t O, const real *lines, int64_t K,   \
+                                  bool first, real *sums)                                   \
+    {                                                                                       \
+        forward_tile(SIZE(T), NV, w, O, lines, K, first, sums);                             \
+    }                                                                                       \
+    static void dx_##NAME##T(const real *w, int64_t O, const real *dy, const int64_t *line, \
+                             real *dx, int64_t images)                                      \
+    {                                                                                       \
+        dx_tile(SIZE(T), NV, w, O, dy, line, dx, images);                                   \
+    }
+#define FUNCTIONS(T)                                                                 \
+    LINE_FUNCTIONS(T, whole_, VECS)                                                  \
+    LINE_FUNCTIONS(T, half_, (HALF > 0 ? HALF : 1))                                  \
+    static void dw_##T(const pcnn_dense_maps *g, const real *x, const int64_t *line, \
+                       const real *dy, real *dw, int64_t columns)                    \
+    {                                                                                \
+        dw_tile(SIZE(T), g, x, line, dy, dw, columns);                               \
     }
 #if defined(PCNN_ISA_AVX512)
 #define EACH_SIZE(_) _(1) _(2) _(3) _(4) _(5) _(6) _(7) _(8) _(9) _(10) _(11) _(12)
@@ -224,9 +237,16 @@ typedef struct {
 #define EACH_SIZE(_) _(1) _(2) _(3)
 #endif
 EACH_SIZE(FUNCTIONS)
-#define ENTRY(T) {forward_##T, dx_##T, dw_##T},
+#define ENTRY(T) {{forward_whole_##T, forward_half_##T}, {dx_whole_##T, dx_half_##T}, dw_##T},
 static const tile_functions of_size[] = {EACH_SIZE(ENTRY)};
 _Static_assert(sizeof of_size / sizeof of_size[0] >= TILE, "a size is missing");
+
+/* Whether half a line holds the images of block b. */
+ALWAYS_INLINE bool
+is_half(const pcnn_dense_maps *g, int64_t b)
+{
+    return HALF > 0 && g->N - b * LINE <= HALF_LINE;
+}
 
 /* Tiles of n rows, as equal as they can be: every one keeps enough chains going. */
 ALWAYS_INLINE int64_t
@@ -279,8 +299,8 @@ PCNN_K(dense_maps_forward)(const void *geometry, const void *px, const void *pw,
                 for (int64_t k = pcnn_share_begin(ask_w, pieces, piece);
                      k < pcnn_share_begin(ask_w, pieces, piece + 1); k++)
                     __builtin_prefetch(w + K * O + k * LINE, 0, 2);
-                of_size[size - 1].forward(w + o, O, lines, K, row == row0,
-                                          (real *)psums + (b * O + o) * LINE);
+                of_size[size - 1].forward[is_half(g, b)](w + o, O, lines, K, row == row0,
+                                                         (real *)psums + (b * O + o) * LINE);
             }
         }
     }
@@ -327,7 +347,8 @@ PCNN_K(dense_maps_dx)(const void *geometry, const void *pdy, const void *pw, voi
             for (int64_t k = pcnn_share_begin(numbers, blocks, b);
                  k < pcnn_share_begin(numbers, blocks, b + 1); k += LINE)
                 __builtin_prefetch(next_w + k);
-            of_size[r.size - 1].dx(w, O, (const real *)pdy + b * O * LINE, r.line, dx, images);
+            of_size[r.size - 1].dx[is_half(g, b)](w, O, (const real *)pdy + b * O * LINE, r.line,
+                                                  dx, images);
         }
     }
 }
