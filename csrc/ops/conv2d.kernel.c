@@ -9,7 +9,11 @@
  * Weights are packed [tile][c][i][j][OB] so that they are read once, in order. Tall tiles (many
  * channels, few pixels) read each line of x for more multiply-adds, which matters as C * KH rows of
  * x do not fit the first-level cache. Many channels are summed in chunks, between which the sums wait
- * in y: planes that are a power of two apart would fall on the same few lines of the cache. Bias and activation are applied before y leaves it. */
+ * in y: planes that are a power of two apart would fall on the same few lines of the cache. Bias and
+ * activation are applied before y leaves it.
+ *
+ * A block with at most eight images is computed by halves of its lines: twice the pixels by half the
+ * vectors in as many accumulators. The other half of y is written as zeros. */
 #include "isa/kernels.h"
 #include "isa/vecmath.h"
 #include "ops/activation.h"
@@ -30,6 +34,8 @@ enum {
 #endif
     VECTORS = PIXELS * VECS,
     CHANNELS = ACCUMULATORS / VECTORS,
+    HALF_LINE = PCNN_BLOCK / 2, /* images */
+    HALF = VECS / 2,            /* vectors that hold them; none where one vector is a line */
 };
 
 int64_t
@@ -69,14 +75,16 @@ typedef struct {
     int64_t y_channel, y_pixel;
     bool first, last; /* of the chunks of channels: starts from zero, applies bias and activation */
     bool relu;
+    ivec images[VECS]; /* all ones in the lanes of images that there are; for halves */
 } taps;
 
-/* OB and PB are literals at every call: the loops over them unroll, acc stays in registers. */
+/* OB output channels by PB pixels by the first NV vectors of a line. All three are literals at every
+ * call: the loops over them unroll, acc stays in registers. */
 ALWAYS_INLINE void
-tile(const int OB, const int PB, const taps *t, const real *x, const real *w, const real *b,
-     real *y)
+tile(const int OB, const int PB, const int NV, const taps *t, const real *x, const real *w,
+     const real *b, real *y)
 {
-    const int V = PB * VECS;
+    const int V = PB * NV;
     vec acc[CHANNELS][VECTORS];
     if (t->first) {
         UNROLL
@@ -91,7 +99,7 @@ tile(const int OB, const int PB, const taps *t, const real *x, const real *w, co
         for (int o = 0; o < OB; o++) {
             UNROLL
             for (int v = 0; v < V; v++)
-                acc[o][v] = vload(y + o * t->y_channel + v / VECS * t->y_pixel + v % VECS * LANES);
+                acc[o][v] = vload(y + o * t->y_channel + v / NV * t->y_pixel + v % NV * LANES);
         }
     }
     const int64_t x_column = t->x_column, x_pixel = t->x_pixel;
@@ -103,7 +111,7 @@ tile(const int OB, const int PB, const taps *t, const real *x, const real *w, co
                 vec value[VECTORS];
                 UNROLL
                 for (int v = 0; v < V; v++)
-                    value[v] = vload(x_tap + v / VECS * x_pixel + v % VECS * LANES);
+                    value[v] = vload(x_tap + v / NV * x_pixel + v % NV * LANES);
                 UNROLL
                 for (int o = 0; o < OB; o++) {
                     vec weight = vset(w_tap[o]);
@@ -122,7 +130,12 @@ tile(const int OB, const int PB, const taps *t, const real *x, const real *w, co
             vec sum = b && t->last ? acc[o][v] + bias : acc[o][v];
             if (t->relu && t->last)
                 sum = vrelu(sum);
-            vstore(y + o * t->y_channel + v / VECS * t->y_pixel + v % VECS * LANES, sum);
+            if (NV < VECS && t->last) {
+                sum = vselect(t->images[v % NV], sum, (vec){0});
+                vstore(y + o * t->y_channel + v / NV * t->y_pixel + (v % NV + NV) * LANES,
+                       (vec){0});
+            }
+            vstore(y + o * t->y_channel + v / NV * t->y_pixel + v % NV * LANES, sum);
         }
     }
 }
@@ -133,10 +146,12 @@ clip(int64_t value, int64_t low, int64_t high)
     return value < low ? low : value > high ? high : value;
 }
 
-/* Rows oh0 .. oh1-1 of OB output channels, summed over channels c0 .. c1-1 of x. */
+/* Rows oh0 .. oh1-1 of OB output channels, summed over channels c0 .. c1-1 of x, in the first NV
+ * vectors of a line, PB pixels at a time where they fit. */
 ALWAYS_INLINE void
-rows(const int OB, const pcnn_conv2d_geometry *g, const real *x, const real *w, const real *b,
-     real *y, int64_t c0, int64_t c1, int64_t oh0, int64_t oh1)
+rows(const int OB, const int PB, const int NV, const pcnn_conv2d_geometry *g, const real *x,
+     const real *w, const real *b, real *y, int64_t c0, int64_t c1, int64_t oh0, int64_t oh1,
+     int64_t images)
 {
     const int64_t plane = g->H * g->W, KW = g->KW;
     const bool pointwise = g->KH == 1 && KW == 1;
@@ -154,6 +169,9 @@ rows(const int OB, const pcnn_conv2d_geometry *g, const real *x, const real *w, 
         .last = c1 == g->C,
         .relu = g->activation == PCNN_ACT_RELU,
     };
+    if (NV < VECS)
+        for (int v = 0; v < NV; v++)
+            t.images[v] = vlanes_below(v * LANES, images);
     x += c0 * t.x_channel;
     w += c0 * t.w_channel;
     if (pointwise) { /* a 1x1 kernel: let the innermost loop run over channels */
@@ -173,12 +191,12 @@ rows(const int OB, const pcnn_conv2d_geometry *g, const real *x, const real *w, 
             const real *x_tap = x + ((ih + i0) * g->W + iw + j0) * PCNN_BLOCK;
             const real *w_tap = w + (i0 * KW + j0) * OB;
             real *y_tap = y + (oh * g->y_row + ow * g->y_column) * PCNN_BLOCK;
-            if (PIXELS > 1 && iw >= 0 && iw + g->SW + KW <= g->W && ow + 1 < g->OW) {
-                tile(OB, PIXELS, &t, x_tap, w_tap, b, y_tap);
-                ow += PIXELS;
+            if (PB > 1 && iw >= 0 && iw + (PB - 1) * g->SW + KW <= g->W && ow + PB <= g->OW) {
+                tile(OB, PB, NV, &t, x_tap, w_tap, b, y_tap);
+                ow += PB;
             }
             else {
-                tile(OB, 1, &t, x_tap, w_tap, b, y_tap);
+                tile(OB, 1, NV, &t, x_tap, w_tap, b, y_tap);
                 ow += 1;
             }
         }
@@ -209,14 +227,24 @@ finish(const pcnn_conv2d_geometry *g, int64_t size, real *y, int64_t oh0, int64_
 }
 
 typedef void (*rows_function)(const pcnn_conv2d_geometry *, const real *, const real *,
-                              const real *, real *, int64_t, int64_t, int64_t, int64_t);
+                              const real *, real *, int64_t, int64_t, int64_t, int64_t, int64_t);
 
-#define ROWS(OB)                                                                       \
-    static void rows_##OB(const pcnn_conv2d_geometry *g, const real *x, const real *w, \
-                          const real *b, real *y, int64_t c0, int64_t c1, int64_t oh0, \
-                          int64_t oh1)                                                 \
-    {                                                                                  \
-        rows(OB < CHANNELS ? OB : CHANNELS, g, x, w, b, y, c0, c1, oh0, oh1);          \
+/* Whole lines, and halves (never called where there are none). */
+#define ROWS(OB)                                                                                \
+    static void rows_##OB(const pcnn_conv2d_geometry *g, const real *x, const real *w,          \
+                          const real *b, real *y, int64_t c0, int64_t c1, int64_t oh0,          \
+                          int64_t oh1, int64_t images)                                          \
+    {                                                                                           \
+        rows(OB < CHANNELS ? OB : CHANNELS, PIXELS, VECS, g, x, w, b, y, c0, c1, oh0, oh1,      \
+             images);                                                                           \
+    }                                                                                           \
+    static void halves_##OB(const pcnn_conv2d_geometry *g, const real *x, const real *w,        \
+                            const real *b, real *y, int64_t c0, int64_t c1, int64_t oh0,        \
+                            int64_t oh1, int64_t images)                                        \
+    {                                                                                           \
+        if (HALF > 0)                                                                           \
+            rows(OB < CHANNELS ? OB : CHANNELS, 2 * PIXELS, HALF > 0 ? HALF : 1, g, x, w, b, y, \
+                 c0, c1, oh0, oh1, images);                                                     \
     }
 #if defined(PCNN_ISA_AVX512)
 #define EACH_SIZE(_) _(1) _(2) _(3) _(4) _(5) _(6) _(7) _(8) _(9) _(10) _(11) _(12)
@@ -226,8 +254,8 @@ typedef void (*rows_function)(const pcnn_conv2d_geometry *, const real *, const 
 #define EACH_SIZE(_) _(1) _(2) _(3)
 #endif
 EACH_SIZE(ROWS)
-#define ENTRY(OB) rows_##OB,
-static const rows_function rows_of_size[] = {EACH_SIZE(ENTRY)};
+#define ENTRY(OB) {rows_##OB, halves_##OB},
+static const rows_function rows_of_size[][2] = {EACH_SIZE(ENTRY)};
 _Static_assert(sizeof rows_of_size / sizeof rows_of_size[0] >= CHANNELS, "a size is missing");
 
 /* Tiles tile0 .. tile1-1, rows oh0 .. oh1-1 of one block that holds `images` images. */
@@ -237,8 +265,9 @@ PCNN_K(conv2d_n16)(const void *geometry, const void *x, const void *packed, cons
 {
     const pcnn_conv2d_geometry *g = geometry;
     const int64_t tiles = pcnn_tiles(g->OC, CHANNELS);
-    const bool unfinished =
-        images < PCNN_BLOCK || g->activation == PCNN_ACT_SIGMOID || g->activation == PCNN_ACT_TANH;
+    const bool half = HALF > 0 && images <= HALF_LINE;
+    const bool unfinished = (images < PCNN_BLOCK && !half) || g->activation == PCNN_ACT_SIGMOID ||
+                            g->activation == PCNN_ACT_TANH;
     /* At least one chunk, as without channels y is still b. */
     const int64_t chunks = g->C ? pcnn_tiles(g->C, PCNN_CONV2D_CHUNK) : 1;
     for (int64_t chunk = 0; chunk < chunks; chunk++)
@@ -246,10 +275,10 @@ PCNN_K(conv2d_n16)(const void *geometry, const void *x, const void *packed, cons
             const int64_t oc0 = pcnn_tile_begin(g->OC, tiles, t);
             const int64_t size = pcnn_tile_begin(g->OC, tiles, t + 1) - oc0;
             real *out = (real *)y + oc0 * g->y_channel * PCNN_BLOCK;
-            rows_of_size[size - 1](g, x, (const real *)packed + oc0 * g->C * g->KH * g->KW,
-                                   bias ? (const real *)bias + oc0 : NULL, out,
-                                   pcnn_tile_begin(g->C, chunks, chunk),
-                                   pcnn_tile_begin(g->C, chunks, chunk + 1), oh0, oh1);
+            rows_of_size[size - 1][half](
+                g, x, (const real *)packed + oc0 * g->C * g->KH * g->KW,
+                bias ? (const real *)bias + oc0 : NULL, out, pcnn_tile_begin(g->C, chunks, chunk),
+                pcnn_tile_begin(g->C, chunks, chunk + 1), oh0, oh1, images);
             if (unfinished && chunk == chunks - 1)
                 finish(g, size, out, oh0, oh1, images);
         }
