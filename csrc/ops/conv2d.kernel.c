@@ -78,15 +78,17 @@ typedef struct {
     ivec images[VECS]; /* all ones in the lanes of images that there are; for halves */
 } taps;
 
-/* OB output channels by PB pixels by the first NV vectors of a line. All three are literals at every
- * call: the loops over them unroll, acc stays in registers. */
+/* OB output channels by PB pixels by the first NV vectors of a line. All are literals at every call:
+ * the loops over them unroll, acc stays in registers. So is WHOLE: all channels of x at once, with bias
+ * and relu. Around few taps, asking costs as much as the taps. */
 ALWAYS_INLINE void
-tile(const int OB, const int PB, const int NV, const taps *t, const real *x, const real *w,
-     const real *b, real *y)
+tile(const int OB, const int PB, const int NV, const bool WHOLE, const taps *t, const real *x,
+     const real *w, const real *b, real *y)
 {
     const int V = PB * NV;
+    const bool last = WHOLE || t->last, relu = WHOLE || t->relu, biased = WHOLE || b;
     vec acc[CHANNELS][VECTORS];
-    if (t->first) {
+    if (WHOLE || t->first) {
         UNROLL
         for (int o = 0; o < OB; o++) {
             UNROLL
@@ -124,13 +126,13 @@ tile(const int OB, const int PB, const int NV, const taps *t, const real *x, con
     }
     UNROLL
     for (int o = 0; o < OB; o++) {
-        vec bias = vset(b ? b[o] : 0);
+        vec bias = vset(biased ? b[o] : 0);
         UNROLL
         for (int v = 0; v < V; v++) {
-            vec sum = b && t->last ? acc[o][v] + bias : acc[o][v];
-            if (t->relu && t->last)
+            vec sum = biased && last ? acc[o][v] + bias : acc[o][v];
+            if (relu && last)
                 sum = vrelu(sum);
-            if (NV < VECS && t->last) {
+            if (NV < VECS && last) {
                 sum = vselect(t->images[v % NV], sum, (vec){0});
                 vstore(y + o * t->y_channel + v / NV * t->y_pixel + (v % NV + NV) * LANES,
                        (vec){0});
@@ -178,25 +180,38 @@ rows(const int OB, const int PB, const int NV, const pcnn_conv2d_geometry *g, co
         t.C = 1;
         t.x_column = t.x_channel;
     }
+    /* Columns begin .. end-1 of y have all of the kernel's columns inside x. */
+    const int64_t begin = clip((g->PL + g->SW - 1) / g->SW, 0, g->OW);
+    const int64_t end =
+        g->W + g->PL < KW ? begin : clip((g->W + g->PL - KW) / g->SW + 1, begin, g->OW);
+    const bool whole = t.first && t.last && t.relu && b;
     for (int64_t oh = oh0; oh < oh1; oh++) {
         const int64_t ih = oh * g->SH - g->PT;
         const int64_t i0 = clip(-ih, 0, g->KH), i1 = clip(g->H - ih, i0, g->KH);
         t.rows = i1 - i0;
+        const real *x_line = x + ((ih + i0) * g->W - g->PL) * PCNN_BLOCK,
+                   *w_line = w + i0 * KW * OB;
+        real *y_line = y + oh * g->y_row * PCNN_BLOCK;
         for (int64_t ow = 0; ow < g->OW;) {
             const int64_t iw = ow * g->SW - g->PL;
             const int64_t j0 = clip(-iw, 0, KW), j1 = clip(g->W - iw, j0, KW);
-            t.columns = j1 - j0;
-            if (pointwise)
-                t.columns *= c1 - c0;
-            const real *x_tap = x + ((ih + i0) * g->W + iw + j0) * PCNN_BLOCK;
-            const real *w_tap = w + (i0 * KW + j0) * OB;
-            real *y_tap = y + (oh * g->y_row + ow * g->y_column) * PCNN_BLOCK;
-            if (PB > 1 && iw >= 0 && iw + (PB - 1) * g->SW + KW <= g->W && ow + PB <= g->OW) {
-                tile(OB, PB, NV, &t, x_tap, w_tap, b, y_tap);
-                ow += PB;
+            const real *x_tap = x_line + (ow * g->SW + j0) * PCNN_BLOCK;
+            real *y_tap = y_line + ow * t.y_pixel;
+            t.columns = pointwise ? (j1 - j0) * (c1 - c0) : j1 - j0;
+            if (ow >= begin && ow + PB <= end) {
+                const int64_t n = (end - ow) / PB;
+                if (whole)
+                    for (int64_t k = 0; k < n;
+                         k++, x_tap += PB * t.x_pixel, y_tap += PB * t.y_pixel)
+                        tile(OB, PB, NV, true, &t, x_tap, w_line, b, y_tap);
+                else
+                    for (int64_t k = 0; k < n;
+                         k++, x_tap += PB * t.x_pixel, y_tap += PB * t.y_pixel)
+                        tile(OB, PB, NV, false, &t, x_tap, w_line, b, y_tap);
+                ow += n * PB;
             }
             else {
-                tile(OB, 1, NV, &t, x_tap, w_tap, b, y_tap);
+                tile(OB, 1, NV, false, &t, x_tap, w_line + j0 * OB, b, y_tap);
                 ow += 1;
             }
         }
