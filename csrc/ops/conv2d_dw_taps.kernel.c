@@ -4,7 +4,8 @@
  * A register tile is OB channels of dy by XB taps that are neighbours in a row of the kernel, for one
  * channel of x: XB vectors of x and OB of dy make OB * XB multiply-adds. A tap's products run over the
  * rectangle of pixels where it lies inside x. The taps of a tile share most of theirs; the columns
- * at the edges that they do not share are added tap by tap. Nothing is multiplied by a padding.
+ * at the edges that they do not share are added tap by tap, over all rows of a block at once. Nothing
+ * is multiplied by a padding.
  *
  * Pixels are cut into pieces of rows (and columns, where rows are long) that stay in the first-level
  * cache while all tiles of taps pass over them; meanwhile they ask for the lines of the next piece,
@@ -313,14 +314,22 @@ PCNN_K(conv2d_dw_taps)(const void *geometry, const void *px, const void *pdy, vo
                 piece.next = ahead + p % piece.OB * piece.s.dy_channel;
                 piece.other = ahead + (p + parts) % piece.OB * piece.s.dy_channel;
                 add_taps(g, &piece, part, 0, part->size, shared->ow0, shared->ow1, sums);
-                for (int64_t k = 0; k < part->size; k++) {
-                    if (part->begin[k] < shared->ow0)
-                        add_taps(g, &piece, part, k, 1, part->begin[k],
-                                 smaller(part->end[k], shared->ow0), sums);
-                    if (part->end[k] > shared->ow1)
-                        add_taps(g, &piece, part, k, 1, larger(part->begin[k], shared->ow1),
-                                 part->end[k], sums);
-                }
+            }
+        }
+        /* The edges: too few columns for a call a piece. */
+        piece.at = (rectangle){0, g->OH, 0, g->OW};
+        piece.next = piece.other = 0;
+        for (int64_t p = 0; p < parts; p++) {
+            const part *part = &part_of[p];
+            const rectangle *shared = &part->shared;
+            vec *sums = &total[p * ACCUMULATORS];
+            for (int64_t k = 0; k < part->size; k++) {
+                if (part->begin[k] < shared->ow0)
+                    add_taps(g, &piece, part, k, 1, part->begin[k],
+                             smaller(part->end[k], shared->ow0), sums);
+                if (part->end[k] > shared->ow1)
+                    add_taps(g, &piece, part, k, 1, larger(part->begin[k], shared->ow1),
+                             part->end[k], sums);
             }
         }
     }
