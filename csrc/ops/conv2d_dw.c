@@ -124,6 +124,14 @@ refuse_taps(const pcnn_site *site)
     return kernels->conv2d_dw_taps_channels(&g) ? NULL : "the kernel has too many taps";
 }
 
+/* Images in blocks begin .. end-1. */
+static int64_t
+images_between(const job *job, int64_t begin, int64_t end)
+{
+    const int64_t last = end * PCNN_BLOCK;
+    return (last < job->N ? last : job->N) - begin * PCNN_BLOCK;
+}
+
 /* Workspace: dw of every range, then db of every range. */
 static void
 run_items(void *context, int64_t begin, int64_t end, int worker)
@@ -136,7 +144,8 @@ run_items(void *context, int64_t begin, int64_t end, int worker)
         const int64_t range = item / (job->tiles * job->groups);
         const int64_t tile = item / job->groups % job->tiles, group = item % job->groups;
         const int64_t block = pcnn_tile_begin(job->blocks, job->ranges, range);
-        const int64_t blocks = pcnn_tile_begin(job->blocks, job->ranges, range + 1) - block;
+        const int64_t end = pcnn_tile_begin(job->blocks, job->ranges, range + 1);
+        const int64_t images = images_between(job, block, end);
         const int64_t x_block = g->C * g->H * g->W * PCNN_BLOCK * job->size;
         const int64_t dy_block = g->OC * g->OH * g->OW * PCNN_BLOCK * job->size;
         char *dw = site->out[0].data, *db = site->out[1].data;
@@ -150,9 +159,9 @@ run_items(void *context, int64_t begin, int64_t end, int worker)
         if (!job->bias || group > 0)
             db = NULL;
         if (job->by_taps)
-            job->kernels->conv2d_dw_taps(g, x, dy, dw, db, blocks, tile);
+            job->kernels->conv2d_dw_taps(g, x, dy, dw, db, images, tile);
         else
-            job->kernels->conv2d_dw_n16(g, x, dy, dw, db, blocks, tile, group, job->groups);
+            job->kernels->conv2d_dw_n16(g, x, dy, dw, db, images, tile, group, job->groups);
     }
 }
 
@@ -202,7 +211,8 @@ sink_take(const pcnn_site *site, int64_t block, int64_t tile, int64_t tiles, con
     const int64_t x_block = job.g.C * job.g.H * job.g.W * PCNN_BLOCK * job.size;
     job.kernels->conv2d_dw_taps(&part, (const char *)site->in[0].data + block * x_block, planes,
                                 dw + first * weights * job.size,
-                                job.bias ? db + first * job.size : NULL, 1, 0);
+                                job.bias ? db + first * job.size : NULL,
+                                images_between(&job, block, block + 1), 0);
 }
 
 static void

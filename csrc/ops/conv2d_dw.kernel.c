@@ -10,7 +10,9 @@
  * Pixels are cut into pieces so small that a piece of OB + XB planes stays in the first-level cache
  * while every tap and channel of x passes over it. The piece of dy is first copied side by side
  * (one pointer instead of OB, and no planes that are a power of two apart). A piece's sum starts
- * from zero and is then added to a total, which also keeps rounding errors small. */
+ * from zero and is then added to a total, which also keeps rounding errors small.
+ *
+ * A last block with at most eight images has pieces of its own, of half lines. */
 #include "isa/kernels.h"
 #include "isa/vec.h"
 #include "ops/conv2d.h"
@@ -30,6 +32,8 @@ enum {
     PIECE_BYTES = 20480, /* of the planes of a tile: less than the first-level cache */
     TOTAL_BYTES = 32768, /* of the totals; both are on the stack */
     MAX_PARTS = TOTAL_BYTES / (ACCUMULATORS * VEC_BYTES),
+    HALF_LINE = PCNN_BLOCK / 2, /* images */
+    HALF = VECS / 2,            /* vectors that hold them; none where one vector is a line */
 };
 
 /* Channels of dy and of x are cut into even tiles; the one dimension makes room for the other. */
@@ -68,10 +72,11 @@ typedef struct {
     int64_t dy_block, dy_row; /* of the copied piece */
 } steps;
 
-/* total[o][k] += sum over blocks, rows and columns of dy[o] * x[k]; OB and XB are literals. */
+/* total[o][k] += sum over blocks, rows and columns of dy[o] * x[k], in the first NV vectors of lines;
+ * OB, XB and NV are literals. */
 ALWAYS_INLINE void
-accumulate(const int OB, const int XB, vec *total, const real *x, const real *dy, int64_t blocks,
-           int64_t rows, int64_t columns, const steps *s)
+accumulate(const int OB, const int XB, const int NV, vec *total, const real *x, const real *dy,
+           int64_t blocks, int64_t rows, int64_t columns, const steps *s)
 {
     vec acc[DY_CHANNELS][X_CHANNELS];
     UNROLL
@@ -87,7 +92,7 @@ accumulate(const int OB, const int XB, vec *total, const real *x, const real *dy
             const real *x_at = x_row, *dy_at = dy_row;
             for (int64_t q = columns; q > 0; q--, x_at += x_column, dy_at += OB * PCNN_BLOCK) {
                 UNROLL
-                for (int v = 0; v < VECS; v++) {
+                for (int v = 0; v < NV; v++) {
                     vec value[X_CHANNELS];
                     UNROLL
                     for (int k = 0; k < XB; k++)
@@ -114,13 +119,19 @@ accumulate(const int OB, const int XB, vec *total, const real *x, const real *dy
 typedef void (*accumulate_function)(vec *, const real *, const real *, int64_t, int64_t, int64_t,
                                     const steps *);
 
-#define ACCUMULATE(OB, XB)                                                                        \
-    static void accumulate_##OB##_##XB(vec *total, const real *x, const real *dy, int64_t blocks, \
-                                       int64_t rows, int64_t columns, const steps *s)             \
-    {                                                                                             \
-        accumulate(OB, XB, total, x, dy, blocks, rows, columns, s);                               \
+/* Whole lines, and halves (never called where there are none). */
+#define ACCUMULATE(OB, XB)                                                                   \
+    static void whole_##OB##_##XB(vec *total, const real *x, const real *dy, int64_t blocks, \
+                                  int64_t rows, int64_t columns, const steps *s)             \
+    {                                                                                        \
+        accumulate(OB, XB, VECS, total, x, dy, blocks, rows, columns, s);                    \
+    }                                                                                        \
+    static void half_##OB##_##XB(vec *total, const real *x, const real *dy, int64_t blocks,  \
+                                 int64_t rows, int64_t columns, const steps *s)              \
+    {                                                                                        \
+        accumulate(OB, XB, HALF, total, x, dy, blocks, rows, columns, s);                    \
     }
-#define ENTRY(OB, XB) [XB - 1][OB - 1] = accumulate_##OB##_##XB,
+#define ENTRY(OB, XB) [XB - 1][OB - 1] = {whole_##OB##_##XB, half_##OB##_##XB},
 /* Every OB with OB * XB <= ACCUMULATORS and OB <= DY_CHANNELS. */
 /* clang-format off */
 #if defined(PCNN_ISA_AVX512)
@@ -144,11 +155,12 @@ typedef void (*accumulate_function)(vec *, const real *, const real *, int64_t, 
 #endif
 /* clang-format on */
 EACH_SIZE(ACCUMULATE)
-static const accumulate_function accumulate_of_size[X_CHANNELS][DY_CHANNELS] = {EACH_SIZE(ENTRY)};
+static const accumulate_function accumulate_of_size[X_CHANNELS][DY_CHANNELS][2] = {
+    EACH_SIZE(ENTRY)};
 
 /* One part: where its tap lies inside x, and its channels of x. */
 typedef struct {
-    accumulate_function accumulate;
+    const accumulate_function *accumulate; /* of whole lines, and of halves */
     int64_t c, size, tap;
     int64_t x_offset; /* of the tap from the window's origin, in reals */
     int64_t oh0, oh1, ow0, ow1;
@@ -165,10 +177,11 @@ inside(int64_t offset, int64_t stride, int64_t extent, int64_t n, int64_t *begin
 }
 
 /* Copies a piece of dy to [blocks][rows][columns][OB][16], and adds it up for db. A plane's share of
- * a piece is too short for the processor to foresee the next one: the next rows are asked for. */
-static void
-copy_piece(const pcnn_conv2d_geometry *g, int64_t OB, const real *dy, real *piece, int64_t blocks,
-           int64_t rows, int64_t columns, vec *bias)
+ * a piece is too short for the processor to foresee the next one: the next rows are asked for. NV, the
+ * vectors of a line that count, is a literal. */
+ALWAYS_INLINE void
+copy_piece(const int NV, const pcnn_conv2d_geometry *g, int64_t OB, const real *dy, real *piece,
+           int64_t blocks, int64_t rows, int64_t columns, vec *bias)
 {
     const int64_t plane = g->OH * g->OW * PCNN_BLOCK, ahead = rows * columns * PCNN_BLOCK;
     for (int64_t n = 0; n < blocks; n++)
@@ -179,7 +192,7 @@ copy_piece(const pcnn_conv2d_geometry *g, int64_t OB, const real *dy, real *piec
                 real *to = piece + ((n * rows + r) * columns * OB + o) * PCNN_BLOCK;
                 for (int64_t q = 0; q < columns; q++, from += PCNN_BLOCK, to += OB * PCNN_BLOCK) {
                     UNROLL
-                    for (int v = 0; v < VECS; v++) {
+                    for (int v = 0; v < NV; v++) {
                         if (v * VEC_BYTES % 64 == 0)
                             __builtin_prefetch(from + v * LANES + ahead);
                         vec d = vload(from + v * LANES);
@@ -198,17 +211,19 @@ minimum(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* One tile of channels of dy and one of `groups` groups of parts, over `blocks` blocks. Writes its
- * part of dw [OC][C][KH][KW], and, when `db` is there, its part of db [OC]. */
+/* One tile of channels of dy and one of `groups` groups of parts, over the blocks of
+ * `images` images. Writes its part of dw [OC][C][KH][KW], and, when `db` is there, its part of db [OC]. */
 void
 PCNN_K(conv2d_dw_n16)(const void *geometry, const void *x, const void *dy, void *dw, void *db,
-                      int64_t blocks, int64_t tile, int64_t group, int64_t groups)
+                      int64_t images, int64_t tile, int64_t group, int64_t groups)
 {
     const pcnn_conv2d_geometry *g = geometry;
     const cut cut = cut_of(g);
     const int64_t oc = pcnn_tile_begin(g->OC, cut.dy_tiles, tile);
     const int64_t OB = pcnn_tile_begin(g->OC, cut.dy_tiles, tile + 1) - oc;
     const int64_t taps = g->KH * g->KW, parts = cut.x_tiles * taps;
+    const bool halves = HALF > 0 && images % PCNN_BLOCK > 0 && images % PCNN_BLOCK <= HALF_LINE;
+    const int64_t whole = halves ? images / PCNN_BLOCK : pcnn_tiles(images, PCNN_BLOCK);
     const int64_t first = pcnn_tile_begin(parts, groups, group);
     const int64_t n_parts = pcnn_tile_begin(parts, groups, group + 1) - first;
 
@@ -237,27 +252,30 @@ PCNN_K(conv2d_dw_n16)(const void *geometry, const void *x, const void *dy, void 
     const int64_t column_cuts = pcnn_tiles(g->OW, pixels);
     const int64_t row_cuts = pcnn_tiles(g->OH, column_cuts > 1 ? 1 : pixels / g->OW);
     const int64_t more = row_cuts > 1 ? 1 : pixels / (g->OH * g->OW);
-    const int64_t block_cuts = pcnn_tiles(blocks, more > 1 ? more : 1);
+    const int64_t block_cuts = pcnn_tiles(whole, more > 1 ? more : 1); /* of whole lines */
     steps s = {
         .x_block = g->C * g->H * g->W * PCNN_BLOCK,
         .x_channel = g->H * g->W * PCNN_BLOCK,
         .x_row = g->SH * g->W * PCNN_BLOCK,
         .x_column = g->SW * PCNN_BLOCK,
     };
-    const int64_t cuts = block_cuts * row_cuts * column_cuts;
+    const int64_t cuts = (block_cuts + halves) * row_cuts * column_cuts;
     for (int64_t at = 0; at < cuts; at++) {
         const int64_t a = at / (row_cuts * column_cuts), b = at / column_cuts % row_cuts;
         const int64_t c = at % column_cuts;
-        const int64_t n0 = pcnn_tile_begin(blocks, block_cuts, a);
+        const bool half = a == block_cuts;
+        const int64_t n0 = half ? whole : pcnn_tile_begin(whole, block_cuts, a);
         const int64_t oh0 = pcnn_tile_begin(g->OH, row_cuts, b);
         const int64_t ow0 = pcnn_tile_begin(g->OW, column_cuts, c);
-        const int64_t piece_blocks = pcnn_tile_begin(blocks, block_cuts, a + 1) - n0;
+        const int64_t piece_blocks = half ? 1 : pcnn_tile_begin(whole, block_cuts, a + 1) - n0;
         const int64_t rows = pcnn_tile_begin(g->OH, row_cuts, b + 1) - oh0;
         const int64_t columns = pcnn_tile_begin(g->OW, column_cuts, c + 1) - ow0;
-        copy_piece(g, OB,
-                   (const real *)dy +
-                       (((n0 * g->OC + oc) * g->OH + oh0) * g->OW + ow0) * PCNN_BLOCK,
-                   piece, piece_blocks, rows, columns, bias);
+        const real *dy_piece =
+            (const real *)dy + (((n0 * g->OC + oc) * g->OH + oh0) * g->OW + ow0) * PCNN_BLOCK;
+        if (half)
+            copy_piece(HALF, g, OB, dy_piece, piece, piece_blocks, rows, columns, bias);
+        else
+            copy_piece(VECS, g, OB, dy_piece, piece, piece_blocks, rows, columns, bias);
         s.dy_row = columns * OB * PCNN_BLOCK;
         s.dy_block = rows * s.dy_row;
         for (int64_t p = 0; p < n_parts; p++) {
@@ -268,11 +286,11 @@ PCNN_K(conv2d_dw_n16)(const void *geometry, const void *x, const void *dy, void 
             const int64_t q = minimum(part->ow1, ow0 + columns) - q0;
             if (r <= 0 || q <= 0)
                 continue;
-            part->accumulate(&total[p * ACCUMULATORS],
-                             (const real *)x + n0 * s.x_block + part->x_offset + r0 * s.x_row +
-                                 q0 * s.x_column,
-                             piece + ((r0 - oh0) * columns + q0 - ow0) * OB * PCNN_BLOCK,
-                             piece_blocks, r, q, &s);
+            part->accumulate[half](&total[p * ACCUMULATORS],
+                                   (const real *)x + n0 * s.x_block + part->x_offset +
+                                       r0 * s.x_row + q0 * s.x_column,
+                                   piece + ((r0 - oh0) * columns + q0 - ow0) * OB * PCNN_BLOCK,
+                                   piece_blocks, r, q, &s);
         }
     }
 

@@ -4,12 +4,13 @@
  * A register tile is OB channels of dy by XB taps that are neighbours in a row of the kernel, for one
  * channel of x: XB vectors of x and OB of dy make OB * XB multiply-adds. A tap's products run over the
  * rectangle of pixels where it lies inside x. The taps of a tile share most of theirs; the columns
- * at the edges that they do not share are added tap by tap. Nothing is multiplied by a padding.
+ * at the edges that they do not share are added tap by tap, over all rows of a block at once. Nothing
+ * is multiplied by a padding.
  *
  * Pixels are cut into pieces of rows (and columns, where rows are long) that stay in the first-level
  * cache while all tiles of taps pass over them; meanwhile they ask for the lines of the next piece,
  * as memory is slower than the multiply-adds. A piece's sum starts from zero and is then added to a
- * total. */
+ * total. Of a block with at most eight images only half of each line is read. */
 #include "isa/kernels.h"
 #include "isa/vec.h"
 #include "ops/conv2d.h"
@@ -31,6 +32,8 @@ enum {
     PIECE_BYTES = 20480, /* of dy and x under a piece: less than the first-level cache */
     TOTAL_BYTES = 32768,
     MAX_PARTS = TOTAL_BYTES / (ACCUMULATORS * VEC_BYTES),
+    HALF_LINE = PCNN_BLOCK / 2, /* images */
+    HALF = VECS / 2,            /* vectors that hold them; none where one vector is a line */
 };
 
 /* The taps of a row are cut into even tiles; with so many channels of dy to a tile at most. */
@@ -61,10 +64,10 @@ typedef struct {
     int64_t dy_channel, dy_row;
 } steps;
 
-/* total[o * total_step + k] += sum over rows and columns of dy[o] * x[k]; OB and XB are literals.
- * From `next` and `other` on a line is asked for at every pixel. */
+/* total[o * total_step + k] += sum over rows and columns of dy[o] * x[k], in the first NV vectors of
+ * lines; OB, XB and NV are literals. From `next` and `other` on a line is asked for at every pixel. */
 ALWAYS_INLINE void
-accumulate(const int OB, const int XB, vec *total, int64_t total_step, const real *x,
+accumulate(const int OB, const int XB, const int NV, vec *total, int64_t total_step, const real *x,
            const real *dy, int64_t rows, int64_t columns, const steps *s, const real *next,
            const real *other)
 {
@@ -85,7 +88,7 @@ accumulate(const int OB, const int XB, vec *total, int64_t total_step, const rea
             }
             next += PCNN_BLOCK, other += PCNN_BLOCK;
             UNROLL
-            for (int v = 0; v < VECS; v++) {
+            for (int v = 0; v < NV; v++) {
                 vec value[TAPS];
                 UNROLL
                 for (int k = 0; k < XB; k++)
@@ -111,14 +114,21 @@ accumulate(const int OB, const int XB, vec *total, int64_t total_step, const rea
 typedef void (*accumulate_function)(vec *, int64_t, const real *, const real *, int64_t, int64_t,
                                     const steps *, const real *, const real *);
 
-#define ACCUMULATE(OB, XB)                                                                  \
-    static void accumulate_##OB##_##XB(vec *total, int64_t total_step, const real *x,       \
-                                       const real *dy, int64_t rows, int64_t columns,       \
-                                       const steps *s, const real *next, const real *other) \
-    {                                                                                       \
-        accumulate(OB, XB, total, total_step, x, dy, rows, columns, s, next, other);        \
+/* Whole lines, and halves (never called where there are none). */
+#define ACCUMULATE(OB, XB)                                                                         \
+    static void whole_##OB##_##XB(vec *total, int64_t total_step, const real *x, const real *dy,   \
+                                  int64_t rows, int64_t columns, const steps *s, const real *next, \
+                                  const real *other)                                               \
+    {                                                                                              \
+        accumulate(OB, XB, VECS, total, total_step, x, dy, rows, columns, s, next, other);         \
+    }                                                                                              \
+    static void half_##OB##_##XB(vec *total, int64_t total_step, const real *x, const real *dy,    \
+                                 int64_t rows, int64_t columns, const steps *s, const real *next,  \
+                                 const real *other)                                                \
+    {                                                                                              \
+        accumulate(OB, XB, HALF, total, total_step, x, dy, rows, columns, s, next, other);         \
     }
-#define ENTRY(OB, XB) [XB - 1][OB - 1] = accumulate_##OB##_##XB,
+#define ENTRY(OB, XB) [XB - 1][OB - 1] = {whole_##OB##_##XB, half_##OB##_##XB},
 /* Every OB with OB * XB <= ACCUMULATORS and OB <= CHANNELS. */
 /* clang-format off */
 #if defined(PCNN_ISA_AVX512)
@@ -139,7 +149,7 @@ typedef void (*accumulate_function)(vec *, int64_t, const real *, const real *, 
 #endif
 /* clang-format on */
 EACH_SIZE(ACCUMULATE)
-static const accumulate_function accumulate_of_size[TAPS][CHANNELS] = {EACH_SIZE(ENTRY)};
+static const accumulate_function accumulate_of_size[TAPS][CHANNELS][2] = {EACH_SIZE(ENTRY)};
 
 /* Pixels oh0 .. oh1-1, ow0 .. ow1-1 of y. */
 typedef struct {
@@ -202,6 +212,7 @@ typedef struct {
     rectangle at;
     steps s;
     int64_t OB;
+    bool half;
     int64_t next, other; /* where the next piece's lines are asked for, from a pixel of dy on */
 } piece;
 
@@ -219,13 +230,14 @@ add_taps(const pcnn_conv2d_geometry *g, const piece *piece, const part *part, in
     const real *x = piece->x + part->x_offset + first * PCNN_BLOCK + r0 * piece->s.x_row +
                     q0 * piece->s.x_column;
     const real *dy = piece->dy + (r0 * g->OW + q0) * PCNN_BLOCK;
-    accumulate_of_size[size - 1][piece->OB - 1](total + first, part->size, x, dy, rows, columns,
-                                                &piece->s, dy + piece->next, dy + piece->other);
+    accumulate_of_size[size - 1][piece->OB - 1][piece->half](total + first, part->size, x, dy, rows,
+                                                             columns, &piece->s, dy + piece->next,
+                                                             dy + piece->other);
 }
 
-/* bias[o][v] += the sum over the piece of dy[o]. */
-static void
-add_bias(const piece *piece, vec bias[CHANNELS][VECS])
+/* bias[o][v] += the sum over the piece of dy[o]; NV is a literal. */
+ALWAYS_INLINE void
+add_bias(const int NV, const piece *piece, vec bias[CHANNELS][VECS])
 {
     const int64_t width = (piece->at.ow1 - piece->at.ow0) * PCNN_BLOCK;
     const real *dy = piece->dy + piece->at.oh0 * piece->s.dy_row + piece->at.ow0 * PCNN_BLOCK;
@@ -237,12 +249,12 @@ add_bias(const piece *piece, vec bias[CHANNELS][VECS])
             int64_t q = 0;
             for (; q + 2 * PCNN_BLOCK <= width; q += 2 * PCNN_BLOCK)
                 UNROLL
-            for (int v = 0; v < VECS; v++) {
+            for (int v = 0; v < NV; v++) {
                 even[v] += vload(row + q + v * LANES);
                 odd[v] += vload(row + q + PCNN_BLOCK + v * LANES);
             }
             UNROLL
-            for (int v = 0; v < VECS; v++) {
+            for (int v = 0; v < NV; v++) {
                 if (q < width)
                     even[v] += vload(row + q + v * LANES);
                 bias[o][v] += even[v] + odd[v];
@@ -250,11 +262,11 @@ add_bias(const piece *piece, vec bias[CHANNELS][VECS])
         }
 }
 
-/* One tile of channels of dy, over `blocks` blocks. Writes its part of dw [OC][C][KH][KW] and, when
+/* One tile of channels of dy, over the blocks of `images` images. Writes its part of dw [OC][C][KH][KW] and, when
  * `db` is there, of db [OC]. */
 void
 PCNN_K(conv2d_dw_taps)(const void *geometry, const void *px, const void *pdy, void *dw, void *db,
-                       int64_t blocks, int64_t tile)
+                       int64_t images, int64_t tile)
 {
     const pcnn_conv2d_geometry *g = geometry;
     const cut cut = cut_of(g);
@@ -282,7 +294,8 @@ PCNN_K(conv2d_dw_taps)(const void *geometry, const void *px, const void *pdy, vo
     const int64_t pixels = larger(PIECE_BYTES / pixel, 1);
     const int64_t column_cuts = pcnn_tiles(g->OW, pixels);
     const int64_t row_cuts = pcnn_tiles(g->OH, larger(pixels / g->OW, 1));
-    for (int64_t n = 0; n < blocks; n++) {
+    for (int64_t n = 0; n * PCNN_BLOCK < images; n++) {
+        piece.half = HALF > 0 && images - n * PCNN_BLOCK <= HALF_LINE;
         piece.x = (const real *)px + n * g->C * g->H * g->W * PCNN_BLOCK;
         piece.dy = (const real *)pdy + (n * g->OC + oc) * piece.s.dy_channel;
         for (int64_t cuts = 0; cuts < row_cuts * column_cuts; cuts++) {
@@ -292,7 +305,10 @@ PCNN_K(conv2d_dw_taps)(const void *geometry, const void *px, const void *pdy, vo
             piece.at.ow0 = pcnn_tile_begin(g->OW, column_cuts, b);
             piece.at.ow1 = pcnn_tile_begin(g->OW, column_cuts, b + 1);
             const int64_t ahead = (piece.at.oh1 - piece.at.oh0) * piece.s.dy_row;
-            add_bias(&piece, bias);
+            if (piece.half)
+                add_bias(HALF, &piece, bias);
+            else
+                add_bias(VECS, &piece, bias);
             for (int64_t p = 0; p < parts; p++) {
                 const part *part = &part_of[p];
                 const rectangle *shared = &part->shared;
@@ -300,14 +316,22 @@ PCNN_K(conv2d_dw_taps)(const void *geometry, const void *px, const void *pdy, vo
                 piece.next = ahead + p % piece.OB * piece.s.dy_channel;
                 piece.other = ahead + (p + parts) % piece.OB * piece.s.dy_channel;
                 add_taps(g, &piece, part, 0, part->size, shared->ow0, shared->ow1, sums);
-                for (int64_t k = 0; k < part->size; k++) {
-                    if (part->begin[k] < shared->ow0)
-                        add_taps(g, &piece, part, k, 1, part->begin[k],
-                                 smaller(part->end[k], shared->ow0), sums);
-                    if (part->end[k] > shared->ow1)
-                        add_taps(g, &piece, part, k, 1, larger(part->begin[k], shared->ow1),
-                                 part->end[k], sums);
-                }
+            }
+        }
+        /* The edges: too few columns for a call a piece. */
+        piece.at = (rectangle){0, g->OH, 0, g->OW};
+        piece.next = piece.other = 0;
+        for (int64_t p = 0; p < parts; p++) {
+            const part *part = &part_of[p];
+            const rectangle *shared = &part->shared;
+            vec *sums = &total[p * ACCUMULATORS];
+            for (int64_t k = 0; k < part->size; k++) {
+                if (part->begin[k] < shared->ow0)
+                    add_taps(g, &piece, part, k, 1, part->begin[k],
+                             smaller(part->end[k], shared->ow0), sums);
+                if (part->end[k] > shared->ow1)
+                    add_taps(g, &piece, part, k, 1, larger(part->begin[k], shared->ow1),
+                             part->end[k], sums);
             }
         }
     }
