@@ -16,10 +16,12 @@ enum {
     ITEMS = 8,
     GROUP_CHANNELS = 64, /* of a group, at least */
     RANGE_COLUMNS = 4,   /* of a range, at least */
-    /* Of a chunk. Long ones leave the second cache, but partial sums, which are larger still, are read
-     * and written once for each. */
+    /* Of a chunk. Long ones leave the second cache, but partial sums are read and written once for
+     * each: short ones only where these are small as well, and a range is not one chunk anyway. */
     SCRATCH_BYTES = 1 << 19, /* for x, and for dy */
     MIN_COLUMNS = 8,
+    SMALL_BYTES = 1 << 17, /* for x, for dy, and for partial sums */
+    SMALL_MIN_COLUMNS = 4,
     MAX_COLUMNS = 16,
 };
 
@@ -75,15 +77,19 @@ job_of(const pcnn_site *site)
     job.ranges = at_least(at_most(pcnn_tiles(ITEMS, job.groups), job.columns / RANGE_COLUMNS), 1);
 
     const int64_t row = PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK * job.size;
+    job.sums_step = g->C * job.panels * job.lanes + PCNN_WINOGRAD_PAD;
+    const bool small = PCNN_WINOGRAD_ELEMENTS * job.sums_step * job.size <= SMALL_BYTES &&
+                       job.columns > job.ranges * MAX_COLUMNS;
+    const int64_t bytes = small ? SMALL_BYTES : SCRATCH_BYTES;
     job.most_columns =
-        at_most(at_least(g->C ? SCRATCH_BYTES / (g->C * row) : 0, MIN_COLUMNS), MAX_COLUMNS);
+        at_most(at_least(g->C ? bytes / (g->C * row) : 0, small ? SMALL_MIN_COLUMNS : MIN_COLUMNS),
+                MAX_COLUMNS);
     /* Pairs of panels, which the products want. */
-    job.slice = 2 * at_least(SCRATCH_BYTES / (job.most_columns * 2 * job.lanes * row), 1);
+    job.slice = 2 * at_least(bytes / (job.most_columns * 2 * job.lanes * row), 1);
     job.slice = at_most(job.slice, job.panels);
     job.V_step = job.most_columns * g->C * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
     job.D_step = job.most_columns * job.slice * job.lanes * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
     job.slot = PCNN_WINOGRAD_ELEMENTS * (job.V_step + job.D_step);
-    job.sums_step = g->C * job.panels * job.lanes + PCNN_WINOGRAD_PAD;
     job.sums = site->work;
     job.biases = job.sums + job.ranges * PCNN_WINOGRAD_ELEMENTS * job.sums_step * job.size;
     job.scratch = job.biases + job.ranges * job.panels * job.lanes * PCNN_BLOCK * job.size;
