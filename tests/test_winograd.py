@@ -223,7 +223,7 @@ def test_real_numbers_within_the_bound(shape: Shape, kind: str) -> None:
         assert worst <= 1, f"{what}: {worst:.2f} of the bound"
 
 
-@pytest.mark.parametrize("shape", [SHAPES[3], SHAPES[8], CHOSEN[1]], ids=str)
+@pytest.mark.parametrize("shape", [SHAPES[3], SHAPES[8], SHAPES[12], CHOSEN[1]], ids=str)
 def test_threads_change_no_bit(shape: Shape) -> None:
     given = problem(shape, "float32", "normal")
     with winograd(ALWAYS):
