@@ -223,7 +223,7 @@ def test_real_numbers_within_the_bound(shape: Shape, kind: str) -> None:
         assert worst <= 1, f"{what}: {worst:.2f} of the bound"
 
 
-@pytest.mark.parametrize("shape", [SHAPES[3], SHAPES[8], CHOSEN[1]], ids=str)
+@pytest.mark.parametrize("shape", [SHAPES[3], SHAPES[8], SHAPES[12], CHOSEN[1]], ids=str)
 def test_threads_change_no_bit(shape: Shape) -> None:
     given = problem(shape, "float32", "normal")
     with winograd(ALWAYS):
@@ -257,6 +257,53 @@ def test_activation_in_the_epilogue(activation: str) -> None:
     for first, second in zip(*found, strict=True):
         np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(found[0][2], found[0][0].mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+
+POISONED = """
+import sys
+
+sys.path[:0] = sys.argv[1:]
+import numpy as np
+from harness import isa
+from test_winograd import ALWAYS, CONVOLUTIONS, ISAS, Shape, problem, winograd
+
+import pycnn
+import pycnn._core as core
+
+for name in ISAS:
+    for n in range(17, 32):
+        given = problem(Shape(n, 5, 7, 6, 9, (1, 1, 1, 1), 3 if n % 2 else 5), "float32", "normal")
+        with isa(name), winograd(ALWAYS), core.capture() as tape:
+            x, w, b = (core.tensor(a, requires_grad=True) for a in (given.x, given.w, given.b))
+            y = pycnn.ops.sigmoid(pycnn.ops.conv2d(x, w, b, padding=given.shape.padding))
+            loss = pycnn.ops.sum(y * core.tensor(given.dy))
+            dx, dw, db = core.gradients(loss, [x, w, b])
+            # Sums over the batch see what stands in the padding lanes.
+            sums = [pycnn.ops.batch_norm(maps)[1] for maps in (y, dx)]
+            plan = tape.compile([y, dx, dw, db, *sums])
+            y, dx, dw, db, *sums = (t.numpy() for t in plan.run())
+        ran = {s["op"]: s for s in plan.steps}
+        assert {ran[op]["impl"] for op in CONVOLUTIONS} == {"winograd"}
+        assert {s["inputs"][0][1] for s in plan.steps if s["op"] == "batch_norm"} == {"n16"}
+        assert all(np.isfinite(a).all() for a in (y, dx, dw, db))
+        for maps, mean in zip((y, dx), sums, strict=True):
+            want = maps.mean((0, 2, 3), dtype="float64")
+            np.testing.assert_allclose(mean, want, rtol=1e-4, atol=1e-5)
+assert core._guard_errors() == 0
+"""
+
+
+def test_partial_blocks_in_poisoned_memory() -> None:
+    """Lanes without images are never read, and stored as zeros, whatever lay there."""
+    here, package = os.path.dirname(__file__), os.path.dirname(os.path.dirname(pycnn.__file__))
+    done = subprocess.run(
+        [sys.executable, "-c", POISONED, here, package],
+        env={**os.environ, "PYCNN_POISON": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_is_not_a_number_stays_in_its_image() -> None:

@@ -16,10 +16,12 @@ enum {
     ITEMS = 8,
     GROUP_CHANNELS = 64, /* of a group, at least */
     RANGE_COLUMNS = 4,   /* of a range, at least */
-    /* Of a chunk. Long ones leave the second cache, but partial sums, which are larger still, are read
-     * and written once for each. */
+    /* Of a chunk. Long ones leave the second cache, but partial sums are read and written once for
+     * each: short ones only where these are small as well, and a range is not one chunk anyway. */
     SCRATCH_BYTES = 1 << 19, /* for x, and for dy */
     MIN_COLUMNS = 8,
+    SMALL_BYTES = 1 << 17, /* for x, for dy, and for partial sums */
+    SMALL_MIN_COLUMNS = 4,
     MAX_COLUMNS = 16,
 };
 
@@ -28,7 +30,7 @@ typedef struct {
     const pcnn_kernels *kernels;
     pcnn_conv2d_geometry g;
     bool bias;
-    int64_t size; /* bytes of a real */
+    int64_t N, size; /* bytes of a real */
     int64_t columns, ranges, panels, groups;
     int64_t most_columns, slice; /* of a chunk; panels that are multiplied at a time */
     int64_t lanes;
@@ -65,25 +67,29 @@ job_of(const pcnn_site *site)
                .kernels = pcnn_kernels_for(dtype),
                .g = forward_of(site),
                .bias = attrs->bias != 0,
+               .N = site->in[0].type.shape[0],
                .size = (int64_t)pcnn_dtype_size(dtype)};
     const pcnn_conv2d_geometry *g = &job.g;
-    const int64_t blocks = (site->in[0].type.shape[0] + PCNN_BLOCK - 1) / PCNN_BLOCK;
-    job.columns = blocks * pcnn_winograd_tiles(g);
+    job.columns = pcnn_tiles(job.N, PCNN_BLOCK) * pcnn_winograd_tiles(g);
     job.lanes = job.kernels->winograd_lanes();
     job.panels = pcnn_tiles(g->OC, job.lanes);
     job.groups = at_most(at_least(g->OC / GROUP_CHANNELS, 1), ITEMS);
     job.ranges = at_least(at_most(pcnn_tiles(ITEMS, job.groups), job.columns / RANGE_COLUMNS), 1);
 
     const int64_t row = PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK * job.size;
+    job.sums_step = g->C * job.panels * job.lanes + PCNN_WINOGRAD_PAD;
+    const bool small = PCNN_WINOGRAD_ELEMENTS * job.sums_step * job.size <= SMALL_BYTES &&
+                       job.columns > job.ranges * MAX_COLUMNS;
+    const int64_t bytes = small ? SMALL_BYTES : SCRATCH_BYTES;
     job.most_columns =
-        at_most(at_least(g->C ? SCRATCH_BYTES / (g->C * row) : 0, MIN_COLUMNS), MAX_COLUMNS);
+        at_most(at_least(g->C ? bytes / (g->C * row) : 0, small ? SMALL_MIN_COLUMNS : MIN_COLUMNS),
+                MAX_COLUMNS);
     /* Pairs of panels, which the products want. */
-    job.slice = 2 * at_least(SCRATCH_BYTES / (job.most_columns * 2 * job.lanes * row), 1);
+    job.slice = 2 * at_least(bytes / (job.most_columns * 2 * job.lanes * row), 1);
     job.slice = at_most(job.slice, job.panels);
     job.V_step = job.most_columns * g->C * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
     job.D_step = job.most_columns * job.slice * job.lanes * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
     job.slot = PCNN_WINOGRAD_ELEMENTS * (job.V_step + job.D_step);
-    job.sums_step = g->C * job.panels * job.lanes + PCNN_WINOGRAD_PAD;
     job.sums = site->work;
     job.biases = job.sums + job.ranges * PCNN_WINOGRAD_ELEMENTS * job.sums_step * job.size;
     job.scratch = job.biases + job.ranges * job.panels * job.lanes * PCNN_BLOCK * job.size;
@@ -100,6 +106,18 @@ pcnn_winograd_dw_workspace(const pcnn_site *site)
            job.size;
 }
 
+/* Ranges hold as many images each as can be, not columns: where this one begins. None is empty:
+ * RANGE_COLUMNS columns have at least two full ones' images, or are all of one block. */
+static int64_t
+range_begin(const job *job, int64_t range)
+{
+    const int64_t tiles = pcnn_winograd_tiles(&job->g), full = job->N / PCNN_BLOCK * tiles;
+    const int64_t images = pcnn_tile_begin(job->N * tiles, job->ranges, range);
+    if (images <= full * PCNN_BLOCK)
+        return images / PCNN_BLOCK;
+    return full + (images - full * PCNN_BLOCK) / (job->N % PCNN_BLOCK);
+}
+
 static void
 run_item(const void *context, int64_t item, int64_t slot)
 {
@@ -109,8 +127,7 @@ run_item(const void *context, int64_t item, int64_t slot)
     const int64_t range = item / job->groups, group = item % job->groups;
     const int64_t panel0 = pcnn_tile_begin(job->panels, job->groups, group);
     const int64_t panel1 = pcnn_tile_begin(job->panels, job->groups, group + 1);
-    const int64_t first = pcnn_tile_begin(job->columns, job->ranges, range);
-    const int64_t columns = pcnn_tile_begin(job->columns, job->ranges, range + 1) - first;
+    const int64_t first = range_begin(job, range), columns = range_begin(job, range + 1) - first;
     const int64_t chunks = pcnn_tiles(columns, job->most_columns);
     char *V = job->scratch + slot * job->slot * job->size;
     char *D = V + PCNN_WINOGRAD_ELEMENTS * job->V_step * job->size;
@@ -121,15 +138,15 @@ run_item(const void *context, int64_t item, int64_t slot)
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         const int64_t begin = first + pcnn_tile_begin(columns, chunks, chunk);
         const int64_t end = first + pcnn_tile_begin(columns, chunks, chunk + 1);
-        kernels->winograd_input(g, job->site->in[0].data, V, job->V_step, begin, end);
+        kernels->winograd_input(g, job->site->in[0].data, V, job->V_step, job->N, begin, end);
         for (int64_t panel = panel0; panel < panel1; panel += job->slice) {
             const int64_t to = at_most(panel + job->slice, panel1);
             kernels->winograd_dw_input(g, job->site->in[1].data, D, job->D_step,
-                                       job->bias ? bias + panel * bias_panel : NULL, begin, end,
-                                       panel, to);
+                                       job->bias ? bias + panel * bias_panel : NULL, job->N, begin,
+                                       end, panel, to);
             kernels->winograd_dw_products(g, V, job->V_step, D, job->D_step,
-                                          sums + panel * sums_panel, job->sums_step, end - begin,
-                                          to - panel, job->panels, chunk == 0);
+                                          sums + panel * sums_panel, job->sums_step, job->N, begin,
+                                          end, to - panel, job->panels, chunk == 0);
         }
     }
 }

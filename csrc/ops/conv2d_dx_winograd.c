@@ -44,6 +44,8 @@ job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *f, int64_t N)
                .f = f,
                .sum = {.C = f->OC,
                        .OC = f->C,
+                       .OH = f->OH, /* for the tiles of a map */
+                       .OW = f->OW,
                        .KH = f->KH,
                        .KW = f->KW,
                        .w_out = f->w_in,
@@ -105,11 +107,11 @@ run_item(const void *context, int64_t item, int64_t slot)
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         const int64_t begin = first + pcnn_tile_begin(columns, chunks, chunk);
         const int64_t end = first + pcnn_tile_begin(columns, chunks, chunk + 1);
-        kernels->winograd_dx_input(f, job->dy, D, job->D_step, begin, end);
+        kernels->winograd_dx_input(f, job->dy, D, job->D_step, job->N, begin, end);
         for (int64_t tile = tile0; tile < tile1; tile += job->slice) {
             const int64_t to = between(tile + job->slice, tile, tile1);
             kernels->winograd_products(&job->sum, job->U, job->U_step, D, job->D_step, R,
-                                       job->R_step, end - begin, tile, to);
+                                       job->R_step, job->N, begin, end, tile, to);
             kernels->winograd_dx_output(f, R, job->R_step, job->dx, job->N, begin, end,
                                         pcnn_tile_begin(f->C, job->tiles, tile),
                                         pcnn_tile_begin(f->C, job->tiles, to));

@@ -96,11 +96,11 @@ run_item(const void *context, int64_t item, int64_t slot)
     const int64_t tile1 = pcnn_tile_begin(job->tiles, job->groups, group + 1);
     char *V = job->scratch + slot * job->slot * job->size;
     char *M = V + PCNN_WINOGRAD_ELEMENTS * job->V_step * job->size;
-    kernels->winograd_input(g, job->x, V, job->V_step, begin, end);
+    kernels->winograd_input(g, job->x, V, job->V_step, job->N, begin, end);
     for (int64_t tile = tile0; tile < tile1; tile += job->slice) {
         const int64_t to = tile + job->slice < tile1 ? tile + job->slice : tile1;
-        kernels->winograd_products(g, job->U, job->U_step, V, job->V_step, M, job->M_step,
-                                   end - begin, tile, to);
+        kernels->winograd_products(g, job->U, job->U_step, V, job->V_step, M, job->M_step, job->N,
+                                   begin, end, tile, to);
         kernels->winograd_output(g, M, job->M_step, job->b, job->y, job->N, begin, end,
                                  pcnn_tile_begin(g->OC, job->tiles, tile),
                                  pcnn_tile_begin(g->OC, job->tiles, to));

@@ -7,6 +7,9 @@
  *     U[e][c][oc]         transformed weights, channels oc in tiles as the products want them
  *     V[e][column][c][16]  transformed x       M[e][column][oc][16]  products, or transformed dy
  *
+ * Where the last block is not full, only the vectors that hold images are computed, and in sums over
+ * images only these; what the buffers have behind is whatever it was.
+ *
  * From one e to the next is a little more than the elements need, never a power of two: the 36
  * elements of a tile, which are read and written together, would fall on the same lines of the
  * cache. */
@@ -64,6 +67,22 @@ pcnn_winograd_strip_of(const pcnn_conv2d_geometry *g, int64_t column, int64_t en
     int64_t tiles = across - column % across;
     tiles = tiles < end - column ? tiles : end - column;
     return tiles < PCNN_WINOGRAD_STRIP ? tiles : PCNN_WINOGRAD_STRIP;
+}
+
+/* Images of a block of a batch of N. */
+static inline int64_t
+pcnn_winograd_images(int64_t N, int64_t block)
+{
+    const int64_t images = N - block * PCNN_BLOCK;
+    return images < PCNN_BLOCK ? images : PCNN_BLOCK;
+}
+
+/* How many of the columns begin .. end-1, at their end, are of a block that is not full. */
+static inline int64_t
+pcnn_winograd_partial_columns(const pcnn_conv2d_geometry *g, int64_t N, int64_t begin, int64_t end)
+{
+    const int64_t full = N / PCNN_BLOCK * pcnn_winograd_tiles(g);
+    return full < begin ? end - begin : full < end ? end - full : 0;
 }
 
 /* Why Winograd's transforms cannot, or should not, run a pass of this convolution; NULL: they can.

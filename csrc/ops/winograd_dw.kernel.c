@@ -34,12 +34,12 @@ PCNN_K(winograd_lanes)(void)
 
 /* ---- dy ---- */
 
-/* Sixteen images of LANES channels become LANES channels of sixteen images. */
+/* The images, or some more, of LANES channels become LANES channels of as many images. */
 ALWAYS_INLINE void
-turn(const real *from, int64_t from_step, real *to)
+turn(int64_t images, const real *from, int64_t from_step, real *to)
 {
     for (int o = 0; o < LANES; o += QUAD)
-        for (int l = 0; l < PCNN_BLOCK; l += QUAD) {
+        for (int64_t l = 0; l < images; l += QUAD) {
             quad r[QUAD];
             UNROLL
             for (int i = 0; i < (int)QUAD; i++)
@@ -62,7 +62,7 @@ minimum(int64_t a, int64_t b)
  * bias[16][LANES]. */
 ALWAYS_INLINE void
 transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_t size,
-               int64_t rows, int64_t columns, real *D, int64_t step, real *bias)
+               int64_t rows, int64_t columns, int64_t images, real *D, int64_t step, real *bias)
 {
     _Alignas(64) real pixel[4][4][PCNN_BLOCK][LANES], channels[LANES][PCNN_BLOCK];
     if (rows < T || columns < T)
@@ -75,14 +75,14 @@ transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_
             for (int64_t o = 0; o < size; o++) /* the next tile's pixels */
                 winograd_prefetch(at + o * plane, T * PCNN_BLOCK);
             if (size == LANES) {
-                turn(at, plane, &pixel[i][j][0][0]);
+                turn(images, at, plane, &pixel[i][j][0][0]);
                 continue;
             }
             for (int64_t o = 0; o < size; o++)
                 memcpy(channels[o], at + o * plane, sizeof channels[o]);
-            turn(&channels[0][0], PCNN_BLOCK, &pixel[i][j][0][0]);
+            turn(images, &channels[0][0], PCNN_BLOCK, &pixel[i][j][0][0]);
         }
-    for (int image = 0; image < PCNN_BLOCK; image++, D += LANES) {
+    for (int64_t image = 0; image < images; image++, D += LANES) {
         _Alignas(64) real half[4][6][LANES];
         vec sum = {0};
         UNROLL
@@ -117,7 +117,7 @@ transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_
 
 ALWAYS_INLINE void
 transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D, int64_t step,
-             real *bias, int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
+             real *bias, int64_t N, int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
 {
     const int64_t plane = g->OH * g->OW * PCNN_BLOCK, row = g->OW * PCNN_BLOCK;
     for (int64_t panel = panel0; panel < panel1; panel++) {
@@ -128,7 +128,8 @@ transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D
             const real *from =
                 dy + (at.block * g->OC + panel * LANES) * plane + at.oh * row + at.ow * PCNN_BLOCK;
             real *to = D + ((panel - panel0) * (end - begin) + column - begin) * PCNN_BLOCK * LANES;
-            transform_tile(T, from, row, plane, size, rows, columns, to, step,
+            transform_tile(T, from, row, plane, size, rows, columns,
+                           pcnn_winograd_images(N, at.block), to, step,
                            bias ? bias + (panel - panel0) * PCNN_BLOCK * LANES : NULL);
         }
     }
@@ -138,20 +139,43 @@ transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D
  * which begins with panel0 (NULL: db is not wanted). */
 void
 PCNN_K(winograd_dw_input)(const void *geometry, const void *dy, void *D, int64_t step, void *bias,
-                          int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
+                          int64_t N, int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
 {
     const pcnn_conv2d_geometry *g = geometry;
     if (g->KH == 3)
-        transform_dy(4, g, dy, D, step, bias, begin, end, panel0, panel1);
+        transform_dy(4, g, dy, D, step, bias, N, begin, end, panel0, panel1);
     else
-        transform_dy(2, g, dy, D, step, bias, begin, end, panel0, panel1);
+        transform_dy(2, g, dy, D, step, bias, N, begin, end, panel0, panel1);
 }
 
 /* ---- products ---- */
 
-/* CB channels of x by PB panels over all columns; CB and PB are literals at every call. */
+/* What a product sums over: columns, of which the last `partial` have only these images. */
+typedef struct {
+    int64_t columns, partial, images;
+} terms;
+
+/* One image for CB channels of x by PB panels. */
 ALWAYS_INLINE void
-product(const int CB, const int PB, bool first, int64_t columns, const real *v, int64_t v_column,
+add_image(const int CB, const int PB, const real *v, const real *d, int64_t d_panel,
+          vec acc[CHANNELS][2])
+{
+    vec value[2];
+    UNROLL
+    for (int p = 0; p < PB; p++)
+        value[p] = vload(d + p * d_panel);
+    UNROLL
+    for (int c = 0; c < CB; c++) {
+        vec x = vset(v[c * PCNN_BLOCK]);
+        UNROLL
+        for (int p = 0; p < PB; p++)
+            acc[c][p] = vfma(value[p], x, acc[c][p]);
+    }
+}
+
+/* CB channels of x by PB panels over all terms; CB and PB are literals at every call. */
+ALWAYS_INLINE void
+product(const int CB, const int PB, bool first, const terms *over, const real *v, int64_t v_column,
         const real *d, int64_t d_panel, real *sums, int64_t sums_c)
 {
     vec acc[CHANNELS][2];
@@ -162,20 +186,16 @@ product(const int CB, const int PB, bool first, int64_t columns, const real *v, 
             acc[c][p] = first ? (vec){0} : vload(sums + c * sums_c + p * LANES);
         __builtin_prefetch(sums + (CB + c) * sums_c); /* of the next tile */
     }
-    for (; columns > 0; columns--, v += v_column)
-        for (int64_t image = 0; image < PCNN_BLOCK; image++, d += LANES) {
-            vec value[2];
-            UNROLL
-            for (int p = 0; p < PB; p++)
-                value[p] = vload(d + p * d_panel);
-            UNROLL
-            for (int c = 0; c < CB; c++) {
-                vec x = vset(v[c * PCNN_BLOCK + image]);
-                UNROLL
-                for (int p = 0; p < PB; p++)
-                    acc[c][p] = vfma(value[p], x, acc[c][p]);
-            }
+    for (int64_t k = over->columns; k > 0; k--, v += v_column, d += PCNN_BLOCK * LANES) {
+        const int64_t images = k > over->partial ? PCNN_BLOCK : over->images;
+        int64_t image = 0; /* two at a time, as in the forward pass */
+        for (; image + 2 <= images; image += 2) {
+            add_image(CB, PB, v + image, d + image * LANES, d_panel, acc);
+            add_image(CB, PB, v + image + 1, d + (image + 1) * LANES, d_panel, acc);
         }
+        if (image < images)
+            add_image(CB, PB, v + image, d + image * LANES, d_panel, acc);
+    }
     UNROLL
     for (int c = 0; c < CB; c++) {
         UNROLL
@@ -184,14 +204,15 @@ product(const int CB, const int PB, bool first, int64_t columns, const real *v, 
     }
 }
 
-typedef void (*product_function)(bool, int64_t, const real *, int64_t, const real *, int64_t,
+typedef void (*product_function)(bool, const terms *, const real *, int64_t, const real *, int64_t,
                                  real *, int64_t);
 
 #define PRODUCT(CB, PB)                                                                           \
-    static void product_##CB##_##PB(bool first, int64_t columns, const real *v, int64_t v_column, \
-                                    const real *d, int64_t d_panel, real *sums, int64_t sums_c)   \
+    static void product_##CB##_##PB(bool first, const terms *over, const real *v,                 \
+                                    int64_t v_column, const real *d, int64_t d_panel, real *sums, \
+                                    int64_t sums_c)                                               \
     {                                                                                             \
-        product(CB, PB, first, columns, v, v_column, d, d_panel, sums, sums_c);                   \
+        product(CB, PB, first, over, v, v_column, d, d_panel, sums, sums_c);                      \
     }
 #define PRODUCT_PAIR(CB) PRODUCT(CB, 1) PRODUCT(CB, 2)
 #define ENTRY(CB) {product_##CB##_1, product_##CB##_2},
@@ -206,16 +227,19 @@ EACH_SIZE(PRODUCT_PAIR)
 static const product_function product_of_size[][2] = {EACH_SIZE(ENTRY)};
 _Static_assert(sizeof product_of_size / sizeof product_of_size[0] == CHANNELS, "sizes");
 
-/* sums (+)= the products of `columns` columns; `panels` panels, of which sums[e][c] has all_panels
+/* sums (+)= the products of columns begin .. end-1; `panels` panels, of which sums[e][c] has all_panels
  * and begins at the first of these. */
 void
 PCNN_K(winograd_dw_products)(const void *geometry, const void *V, int64_t V_step, const void *D,
-                             int64_t D_step, void *sums, int64_t sums_step, int64_t columns,
-                             int64_t panels, int64_t all_panels, bool first)
+                             int64_t D_step, void *sums, int64_t sums_step, int64_t N,
+                             int64_t begin, int64_t end, int64_t panels, int64_t all_panels,
+                             bool first)
 {
     const pcnn_conv2d_geometry *g = geometry;
     const int64_t tiles = pcnn_tiles(g->C, CHANNELS);
-    const int64_t d_panel = columns * PCNN_BLOCK * LANES;
+    const int64_t d_panel = (end - begin) * PCNN_BLOCK * LANES;
+    const terms over = {end - begin, pcnn_winograd_partial_columns(g, N, begin, end),
+                        N % PCNN_BLOCK};
     for (int e = 0; e < PCNN_WINOGRAD_ELEMENTS; e++)
         for (int64_t panel = 0; panel < panels; panel += 2) {
             const int pair = panel + 1 < panels;
@@ -223,8 +247,8 @@ PCNN_K(winograd_dw_products)(const void *geometry, const void *V, int64_t V_step
                 const int64_t c = pcnn_tile_begin(g->C, tiles, t);
                 const int64_t size = pcnn_tile_begin(g->C, tiles, t + 1) - c;
                 product_of_size[size - 1][pair](
-                    first, columns, (const real *)V + e * V_step + c * PCNN_BLOCK,
-                    g->C * PCNN_BLOCK, (const real *)D + e * D_step + panel * d_panel, d_panel,
+                    first, &over, (const real *)V + e * V_step + c * PCNN_BLOCK, g->C * PCNN_BLOCK,
+                    (const real *)D + e * D_step + panel * d_panel, d_panel,
                     (real *)sums + e * sums_step + (c * all_panels + panel) * LANES,
                     all_panels * LANES);
             }

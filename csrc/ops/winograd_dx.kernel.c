@@ -26,12 +26,12 @@ maximum(int64_t a, int64_t b)
 /* D = A dy A' for one tile, of which rows x columns pixels exist. */
 ALWAYS_INLINE void
 transform_tile(const int T, const real *dy, int64_t row, int64_t plane, int64_t rows,
-               int64_t columns, real *D, int64_t step)
+               int64_t columns, int64_t live, real *D, int64_t step)
 {
     _Alignas(64) real half[4][6][PCNN_BLOCK];
     NO_UNROLL
     for (int j = 0; j < T; j++)
-        for (int v = 0; v < PCNN_BLOCK; v += LANES) {
+        for (int64_t v = 0; v < live; v += LANES) {
             vec d[4], r[6];
             UNROLL
             for (int i = 0; i < T; i++) {
@@ -48,7 +48,7 @@ transform_tile(const int T, const real *dy, int64_t row, int64_t plane, int64_t 
         }
     NO_UNROLL
     for (int i = 0; i < 6; i++, D += 6 * step)
-        for (int v = 0; v < PCNN_BLOCK; v += LANES) {
+        for (int64_t v = 0; v < live; v += LANES) {
             vec d[4], r[6];
             UNROLL
             for (int j = 0; j < T; j++)
@@ -62,13 +62,14 @@ transform_tile(const int T, const real *dy, int64_t row, int64_t plane, int64_t 
 
 ALWAYS_INLINE void
 transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D, int64_t step,
-             int64_t begin, int64_t end)
+             int64_t N, int64_t begin, int64_t end)
 {
     const int64_t row = g->OW * PCNN_BLOCK, plane = g->OH * row, D_column = g->OC * PCNN_BLOCK;
     for (int64_t column = begin, strip; column < end; column += strip) {
         const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
         strip = pcnn_winograd_strip_of(g, column, end);
         const int64_t rows = minimum(g->OH - at.oh, T);
+        const int64_t live = winograd_live(pcnn_winograd_images(N, at.block));
         const real *from = dy + at.block * g->OC * plane + at.oh * row + at.ow * PCNN_BLOCK;
         real *to = D + (column - begin) * D_column;
         for (int64_t oc = 0; oc < g->OC; oc++, from += plane, to += PCNN_BLOCK) {
@@ -76,9 +77,10 @@ transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D
                 const int64_t columns = minimum(g->OW - at.ow - t * T, T);
                 const real *tile = from + t * T * PCNN_BLOCK;
                 if (rows == T && columns == T)
-                    transform_tile(T, tile, row, plane, T, T, to + t * D_column, step);
+                    transform_tile(T, tile, row, plane, T, T, live, to + t * D_column, step);
                 else
-                    transform_tile(T, tile, row, plane, rows, columns, to + t * D_column, step);
+                    transform_tile(T, tile, row, plane, rows, columns, live, to + t * D_column,
+                                   step);
             }
         }
     }
@@ -86,14 +88,14 @@ transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D
 
 /* Columns begin .. end-1 of dy into D[e][column - begin][oc][16]. */
 void
-PCNN_K(winograd_dx_input)(const void *geometry, const void *dy, void *D, int64_t step,
+PCNN_K(winograd_dx_input)(const void *geometry, const void *dy, void *D, int64_t step, int64_t N,
                           int64_t begin, int64_t end)
 {
     const pcnn_conv2d_geometry *g = geometry;
     if (g->KH == 3)
-        transform_dy(4, g, dy, D, step, begin, end);
+        transform_dy(4, g, dy, D, step, N, begin, end);
     else
-        transform_dy(2, g, dy, D, step, begin, end);
+        transform_dy(2, g, dy, D, step, N, begin, end);
 }
 
 /* Adds B R B' of tiles side by side, columns begin .. end-1, to dx. Columns of pixels that tiles share
@@ -108,7 +110,8 @@ add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t ste
     for (int64_t column = begin, strip; column < end; column += strip) {
         const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
         strip = pcnn_winograd_strip_of(g, column, end);
-        const int64_t h = at.oh - g->PT, w = at.ow - g->PL, images = N - at.block * PCNN_BLOCK;
+        const int64_t h = at.oh - g->PT, w = at.ow - g->PL;
+        const int64_t images = pcnn_winograd_images(N, at.block), live = winograd_live(images);
         const int64_t i0 = maximum(-h, 0), i1 = minimum(g->H - h, 6);
         const int64_t j0 = maximum(-w, 0), j1 = minimum(g->W - w, strip * T + 6 - T);
         const bool top = at.oh == 0, left = at.ow == 0, partial = images < PCNN_BLOCK;
@@ -122,7 +125,7 @@ add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t ste
                 const real *tile = from + t * R_column;
                 NO_UNROLL
                 for (int i = 0; i < 6; i++, tile += 6 * step)
-                    for (int v = 0; v < PCNN_BLOCK; v += LANES) {
+                    for (int64_t v = 0; v < live; v += LANES) {
                         vec r[6], d[6];
                         UNROLL
                         for (int j = 0; j < 6; j++)
@@ -137,7 +140,7 @@ add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t ste
             }
             for (int64_t j = j0; j < j1; j++) {
                 const bool old = !left && j < 6 - T; /* the strip to the left reached it */
-                for (int v = 0; v < PCNN_BLOCK; v += LANES) {
+                for (int64_t v = 0; v < live; v += LANES) {
                     vec r[6], d[6];
                     UNROLL
                     for (int i = 0; i < 6; i++)
@@ -157,6 +160,9 @@ add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t ste
                                 winograd_prefetch(sum, plane);
                         }
                 }
+                for (int64_t v = live; v < PCNN_BLOCK; v += LANES)
+                    for (int64_t i = i0; i < i1; i++)
+                        vstore(to + i * row + j * PCNN_BLOCK + v, (vec){0});
             }
         }
     }

@@ -42,6 +42,14 @@
 #include "core/tensor.h"
 #include "isa/vec.h"
 
+/* Lanes of the vectors that this many images of a block fill, if only in part. Those behind need no
+ * arithmetic. */
+ALWAYS_INLINE int64_t
+winograd_live(int64_t images)
+{
+    return (images + LANES - 1) / LANES * LANES;
+}
+
 /* r = B' d. */
 ALWAYS_INLINE void
 winograd_input(const vec d[6], vec r[6])
