@@ -73,7 +73,7 @@ def _load_core() -> None:
 
 _load_core()
 
-from pycnn import keras, ops  # noqa: E402
+from pycnn import _copying, keras, ops  # noqa: E402, F401
 from pycnn._core import (  # noqa: E402
     Plan,
     ShapeError,

@@ -41,6 +41,7 @@ from pycnn.keras.layers._tree import flatten, map_structure, pack_like, same_str
 from pycnn.keras.layers.base_layer import Layer, to_tensor
 from pycnn.keras.layers.input_spec import InputSpec, check_inputs, shape_hint
 from pycnn.keras.layers.node import Node
+from pycnn.keras.models.functional_config import connect
 from pycnn.keras.models.graph import Graph, clone_between, comes_from_input
 from pycnn.keras.models.model import Model
 
@@ -89,11 +90,7 @@ class Functional(Model):
             inputs, outputs = clone_between(inputs, outputs)
         self._start(name=name, **kwargs)
         self._convert_input_args = False
-        self._inputs_struct = map_structure(lambda t: t, inputs)
-        self._outputs_struct = map_structure(lambda t: t, outputs)
-        self._inputs: tuple[KerasTensor, ...] = tuple(flatten(inputs))
-        self._outputs: tuple[KerasTensor, ...] = tuple(flatten(outputs))
-        self._graph = Graph(list(self._inputs), list(self._outputs))
+        self._set_graph(inputs, outputs)
         self.__dict__["_layers"] = [op for op in self._graph.operations if isinstance(op, Layer)]
         if trainable is False:  # True is the default, and would thaw frozen layers
             self.trainable = False
@@ -102,6 +99,13 @@ class Functional(Model):
         self.built = True
 
     # ---- the graph ----
+
+    def _set_graph(self, inputs: Any, outputs: Any) -> None:
+        self._inputs_struct = map_structure(lambda t: t, inputs)
+        self._outputs_struct = map_structure(lambda t: t, outputs)
+        self._inputs: tuple[KerasTensor, ...] = tuple(flatten(inputs))
+        self._outputs: tuple[KerasTensor, ...] = tuple(flatten(outputs))
+        self._graph = Graph(list(self._inputs), list(self._outputs))
 
     @property
     def _operations(self) -> list[Any]:
@@ -319,6 +323,25 @@ class Functional(Model):
 
         if type(self) is not Functional and not _takes_graph(type(self)):
             return Model.get_config(self)
+        layers = []
+        calls, inputs, outputs = self._graph_state()
+        for operation, own in zip(self._graph.operations, calls, strict=True):
+            config = serialize_object(operation)
+            config["name"] = operation.name
+            config["inbound_nodes"] = own
+            layers.append(config)
+        return copy.deepcopy(
+            {
+                "name": self.name,
+                "trainable": self.trainable,
+                "layers": layers,
+                "input_layers": inputs,
+                "output_layers": outputs,
+            }
+        )
+
+    def _graph_state(self) -> tuple[list[list[Any]], Any, Any]:
+        """The calls of each layer, the inputs and the outputs, tensors by their layers' names."""
         numbers: dict[Node, int] = {}
         for operation in self._graph.operations:
             kept = [node for node in operation._inbound_nodes if node in self._graph.nodes]
@@ -334,26 +357,30 @@ class Functional(Model):
             inner = isinstance(tensor._keras_history.operation, Functional)
             return [name, number + inner, position]
 
-        layers = []
-        for operation in self._graph.operations:
-            calls = [
+        calls = [
+            [
                 _node_config(node, reference)
                 for node in operation._inbound_nodes
                 if node in self._graph.nodes and not node.is_input
             ]
-            config = serialize_object(operation)
-            config["name"] = operation.name
-            config["inbound_nodes"] = calls
-            layers.append(config)
-        return copy.deepcopy(
-            {
-                "name": self.name,
-                "trainable": self.trainable,
-                "layers": layers,
-                "input_layers": map_structure(end, self._inputs_struct),
-                "output_layers": map_structure(end, self._outputs_struct),
-            }
-        )
+            for operation in self._graph.operations
+        ]
+        ends = map_structure(end, self._inputs_struct), map_structure(end, self._outputs_struct)
+        return calls, *ends
+
+    # ---- copies and pickles ----
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        for name in ("_graph", "_inputs", "_outputs", "_inputs_struct", "_outputs_struct"):
+            del state[name]
+        state["_graph_state"] = (self._graph.operations, *self._graph_state())
+        return state
+
+    def _restore_graph(self, graph: Any) -> None:
+        operations, calls, *ends = graph
+        layers = {layer.name: layer for layer in operations}
+        self._set_graph(*connect(layers, list(zip(operations, calls, strict=True)), *ends))
 
 
 class _Shaped:

@@ -242,6 +242,35 @@ class Model(Trainer, Layer):
             "which Keras opens."
         )
 
+    # ---- copies and pickles ----
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Layers with their weights, how they are put together, and what `compile` was told.
+
+        Plans are left out: a copy records its own.
+        """
+        state = super().__getstate__()
+        for name in ("_trainer_state", "optimizer", "loss", "history"):
+            state.pop(name, None)
+        state["_compiled_state"] = self._compiled_state()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        compiled = state.pop("_compiled_state", None)
+        graph = state.pop("_graph_state", None)
+        super().__setstate__(state)
+        self._restore_graph(graph)
+        if compiled is not None:
+            self._restore_compiled(compiled)
+
+    def _restore_graph(self, graph: Any) -> None:
+        """Put the layers together again; those of a model given by code are not."""
+        if graph is not None:
+            # A subclass of Model that is a graph becomes Functional with its first object.
+            _insert_functional(type(self))
+            self._restore_graph(graph)
+
     # ---- configuration ----
 
     @classmethod

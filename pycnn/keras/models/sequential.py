@@ -309,6 +309,16 @@ class Sequential(Model):
             return self._layers[0].dtype
         return self.compute_dtype
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state["_functional"] = None
+        state["_graph_state"] = self._functional is not None
+        return state
+
+    def _restore_graph(self, graph: Any) -> None:
+        if graph:
+            self.build(self._layers[0].batch_shape)
+
     def get_config(self) -> dict[str, Any]:
         """The layers' configurations, in Keras's format."""
         from pycnn.keras._registry import serialize_object

@@ -435,6 +435,30 @@ class CompiledModel:
                 stacklevel=4,
             )
 
+    # ---- copies and pickles ----
+
+    def _compiled_state(self) -> dict[str, Any] | None:
+        """What a copy needs to be compiled as this model is; None if it is not compiled."""
+        if not self.compiled:
+            return None
+        arguments = dict(self._fit_state.config)
+        made = self.optimizer
+        state: dict[str, Any] = {"arguments": arguments, "variables": None}
+        if made is not None:
+            arguments["optimizer"] = made.without_state()
+            if made.built:
+                state["variables"] = list(made._trainable_variables)
+                state["numbers"] = [variable.numpy() for variable in made.variables]
+        return state
+
+    def _restore_compiled(self, state: dict[str, Any]) -> None:
+        """Compile from the result of `_compiled_state`; the optimizer goes on where it was."""
+        CompiledModel.compile(self, **state["arguments"])
+        if state["variables"] is not None:
+            self.optimizer.build(state["variables"])
+            for variable, value in zip(self.optimizer.variables, state["numbers"], strict=True):
+                variable.assign(value)
+
     # ---- files ----
 
     def get_compile_config(self) -> dict[str, Any]:
