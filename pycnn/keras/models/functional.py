@@ -258,26 +258,70 @@ class Functional(Model):
             values.append(x)
         return values
 
-    def _check_input_shapes(self, inputs: Any) -> None:
+    def _check_inputs(self, first: Any) -> None:
+        try:
+            super()._check_inputs(first)
+        except ValueError:
+            if not self._accepts(first):
+                raise
+
+    def _accepts(self, inputs: Any) -> bool:
+        """Whether the layers take inputs of other sizes than the model's `Input`.
+
+        Convolutions and global pooling do: then a model made for one size of pictures runs on
+        others too, as in Keras.
+        """
+        flat = flatten(inputs)
+        if len(flat) != len(self._inputs) or self.__dict__.get("_input_spec") is not None:
+            return False
+        values = []
+        for x, wanted in zip(flat, self._inputs, strict=True):
+            shape = tuple(getattr(x, "shape", ()))
+            # Other channels are a mistake, even where the layers could be run: pictures with the
+            # channels first, for one.
+            if len(shape) != len(wanted.shape) or shape[-1:] != wanted.shape[-1:]:
+                return False
+            values.append(KerasTensor((None, *shape[1:]), wanted.dtype, name=wanted.name))
+
+        def call(layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+            layer._check_inputs(layer._first_argument(args, kwargs))
+            return layer._output_spec(args, kwargs)
+
+        try:
+            self._graph.run(values, call)
+        except ValueError:
+            return False
+        return True
+
+    def _check_input_shapes(self, inputs: Any) -> bool:
         """Check whole arrays against the model's inputs, by shape only.
+
+        Returns
+        -------
+        bool
+            Whether they have the model's own sizes; False if the layers take others too.
 
         Raises
         ------
         ValueError
             With the shape that came, the shape that is expected and the fix in code.
         """
-        for x, wanted, spec in zip(
-            self._arrange(inputs), self._inputs, self.input_spec, strict=True
-        ):
-            shape = tuple(np.shape(x)) if not hasattr(x, "shape") else tuple(x.shape)
+        arrays = [
+            _Shaped(tuple(x.shape) if hasattr(x, "shape") else np.shape(x), wanted.dtype)
+            for x, wanted in zip(self._arrange(inputs), self._inputs, strict=True)
+        ]
+        for x, spec in zip(arrays, self.input_spec, strict=True):
             try:
-                check_inputs(spec, _Shaped(shape, wanted.dtype), self.name)
+                check_inputs(spec, x, self.name)
             except ValueError:
+                if self._accepts(arrays):
+                    return False
                 raise ValueError(
                     f'Model "{self.name}", input "{spec.name}": expects data of shape '
-                    f"{shape_text(spec.shape or (), 'N')}, got {shape_text(shape)}."
-                    f"{shape_hint(shape, spec.shape)}"
+                    f"{shape_text(spec.shape or (), 'N')}, got {shape_text(x.shape)}."
+                    f"{shape_hint(x.shape, spec.shape)}"
                 ) from None
+        return True
 
     # ---- symbolic ----
 

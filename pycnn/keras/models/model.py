@@ -99,8 +99,12 @@ class Model(Trainer, Layer):
         outputs = self._invoke((inputs,), {"training": bool(training)}, keep_maps=True)
         return map_structure(channels_last, outputs)
 
-    def _check_input_shapes(self, inputs: Any) -> None:
-        """Check whole arrays by shape; a model given by code has nothing to check against."""
+    def _check_input_shapes(self, inputs: Any) -> bool:
+        """Check whole arrays by shape; False if they are not of the shapes the model is made for.
+
+        A model given by code has nothing to check against.
+        """
+        return True
 
     # ---- layers ----
 

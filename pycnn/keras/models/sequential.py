@@ -226,11 +226,15 @@ class Sequential(Model):
         if self._layers and self._layers[0].input_spec is not None:
             check_inputs(self._layers[0].input_spec, inputs, self._layers[0].name)
 
-    def _check_input_shapes(self, inputs: Any) -> None:
+    def _check_inputs(self, first: Any) -> None:
         if self._functional is not None:
-            self._functional._check_input_shapes(inputs)
-        else:
-            self._check_first_layer(inputs)
+            self._functional._check_inputs(first)
+
+    def _check_input_shapes(self, inputs: Any) -> bool:
+        if self._functional is not None:
+            return self._functional._check_input_shapes(inputs)
+        self._check_first_layer(inputs)
+        return True
 
     @property
     def input_spec(self) -> Any:

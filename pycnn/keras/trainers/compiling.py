@@ -52,7 +52,7 @@ class CompiledModel:
     compute_dtype: str
     trainable_variables: list[Any]
     build: Callable[..., None]
-    _check_input_shapes: Callable[[Any], None]
+    _check_input_shapes: Callable[[Any], bool]
     _flatten_layers: Callable[..., Any]
     _regularization_losses: Callable[[], list[Any]]
 

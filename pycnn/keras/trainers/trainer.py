@@ -502,7 +502,7 @@ class Trainer(CompiledModel):
         x, y, _ = inputs.structures
         if not self.built and isinstance(x, np.ndarray) and self._is_sequential:
             self.build((None, *x.shape[1:]))
-        self._check_input_shapes(x)
+        as_made = self._check_input_shapes(x)
         if mode == "predict":
             return
         if mode == "train" and self.optimizer is None:
@@ -513,8 +513,8 @@ class Trainer(CompiledModel):
                 f"y: labels are missing: the model was compiled with the loss {self.loss!r}"
             )
         outputs = getattr(self, "outputs", None)
-        if loss is None or outputs is None:
-            return
+        if loss is None or outputs is None or not as_made:
+            return  # labels are checked when the step is recorded
         flat = flatten(outputs)
         names, _ = self._output_list(flat)
         labels = self._by_output(y, names, "y")
