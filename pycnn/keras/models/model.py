@@ -254,7 +254,7 @@ class Model(Trainer, Layer):
         Plans are left out: a copy records its own.
         """
         state = super().__getstate__()
-        for name in ("_trainer_state", "optimizer", "loss", "history"):
+        for name in ("_trainer_state", "loss", "history"):
             state.pop(name, None)
         state["_compiled_state"] = self._compiled_state()
         return state

@@ -29,6 +29,7 @@ class TrainingState:
     def __init__(self) -> None:
         self.compile_loss: CompileLoss | None = None
         self.compile_metrics: CompileMetrics | None = None
+        self.optimizer: Any = None
         self.loss_tracker: Any = None
         self.steps = StepCache()
         self.predict_steps = StepCache()
@@ -57,7 +58,6 @@ class CompiledModel:
     _regularization_losses: Callable[[], list[Any]]
 
     compiled: bool = False
-    optimizer: Any = None
     loss: Any = None
     history: Any = None
     run_eagerly: bool = False
@@ -74,6 +74,20 @@ class CompiledModel:
         if state is None:
             state = self.__dict__["_trainer_state"] = TrainingState()
         return state
+
+    @property
+    def optimizer(self) -> Any:
+        """What updates the weights; another one takes over with the next step."""
+        return self._fit_state.optimizer
+
+    @optimizer.setter
+    def optimizer(self, value: Any) -> None:
+        if isinstance(value, (str, type, Mapping)):
+            value = optimizers_module.get(value)
+        state = self._fit_state
+        state.optimizer = value
+        if self.compiled:
+            state.config["optimizer"] = value  # for files and copies
 
     @property
     def _validation_given(self) -> bool:
@@ -178,9 +192,9 @@ class CompiledModel:
         if made is not None and self.built:
             self._check_optimizer(made)
         state.predict_steps = self._fit_state.predict_steps
+        state.optimizer = made
         self.__dict__["_trainer_state"] = state
         self.__dict__["loss"] = loss
-        self.optimizer = made
         self.run_eagerly = False
         self.jit_compile = False
         self.steps_per_execution = count or 1

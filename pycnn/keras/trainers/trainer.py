@@ -505,8 +505,8 @@ class Trainer(CompiledModel):
         as_made = self._check_input_shapes(x)
         if mode == "predict":
             return
-        if mode == "train" and self.optimizer is None:
-            raise ValueError('fit: the model was compiled without an optimizer: optimizer="adam"')
+        if mode == "train":
+            checks.check_optimizer(self.optimizer)
         loss = self._fit_state.compile_loss
         if loss is not None and y is None:
             raise ValueError(
