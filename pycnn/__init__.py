@@ -120,6 +120,7 @@ from pycnn.keras import (  # noqa: E402
     utils,
     version,
 )
+from pycnn.keras._absent import explain_missing_names  # noqa: E402
 from pycnn.profiling import profile, start_verbose  # noqa: E402
 
 start_verbose(os.environ.get("PYCNN_VERBOSE"))
@@ -203,3 +204,4 @@ def _mirror(modules: dict[str, ModuleType]) -> None:
 
 
 _mirror(sys.modules)
+explain_missing_names(sys.modules[__name__])

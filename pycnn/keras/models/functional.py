@@ -73,10 +73,14 @@ class Functional(Model):
         for word, structure in (("inputs", inputs), ("outputs", outputs)):
             for leaf in flatten(structure):
                 if not isinstance(leaf, KerasTensor):
+                    kind = type(leaf).__name__
+                    hint = ""
+                    if isinstance(leaf, Layer):
+                        hint = f" Call the layer on a tensor: {kind}(...)(x)."
                     raise ValueError(
                         f"All `{word}` values must be KerasTensors (made by `Input` or by calling "
                         f"a layer on one). Received: {word}={structure!r}, including the invalid "
-                        f"value {leaf!r} of type {type(leaf).__name__}."
+                        f"value {leaf!r} of type {kind}.{hint}"
                     )
         if isinstance(inputs, dict):
             for key, tensor in inputs.items():
