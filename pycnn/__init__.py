@@ -22,6 +22,8 @@ from pycnn._version import __version__
 
 def _explain_missing_core(error: ImportError) -> ImportError:
     """Say why the compiled part cannot be imported, and what to do."""
+    if str(error).startswith("PYCNN_"):
+        return error  # a setting it does not know: nothing is wrong with the build
     here = os.path.dirname(os.path.abspath(__file__))
     root = os.path.dirname(here)
     built = [f for f in os.listdir(here) if f.startswith("_core.") and f.endswith((".so", ".pyd"))]
@@ -51,6 +53,9 @@ def _load_core() -> None:
     """
     import numpy  # noqa: F401
 
+    threads = os.environ.get("PYCNN_NUM_THREADS", "")
+    if threads and not (threads.isdecimal() and int(threads) > 0):
+        raise ImportError(f"PYCNN_NUM_THREADS={threads} is not a number from 1 on")
     told = {"OPENBLAS_NUM_THREADS": "1"}
     core = {"baseline": "Prescott", "avx2": "Haswell", "avx512": "SkylakeX"}.get(
         os.environ.get("PYCNN_ISA", "")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -157,3 +160,25 @@ def test_batches_by_number() -> None:
             Batches(**wrong)
     with pytest.raises(NotImplementedError, match="must define __len__"):
         len(keras.utils.PyDataset())
+
+
+# ---- settings ----
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ISA", "avx1024"), ("CONV", "fast"), ("NUM_THREADS", "two"), ("NUM_THREADS", "0")],
+)
+def test_settings_of_the_environment_are_checked(name: str, value: str) -> None:
+    setting = {f"PYCNN_{name}": value}
+    done = subprocess.run(
+        [sys.executable, "-c", "import pycnn"],
+        env={**os.environ, **setting},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode != 0
+    assert last.startswith(f"ImportError: PYCNN_{name}={value} is not"), last
