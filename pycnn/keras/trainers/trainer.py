@@ -324,12 +324,9 @@ class Trainer(CompiledModel):
             steps=data.steps,
         )
         self.stop_predicting = False
-        with Interrupts() as interrupts:
-            calls.on_predict_begin()
-            outputs = loop.predict_batches(
-                self, data, self._fit_state.predict_steps, calls, interrupts
-            )
-            calls.on_predict_end()
+        calls.on_predict_begin()
+        outputs = loop.predict_batches(self, data, self._fit_state.predict_steps, calls)
+        calls.on_predict_end()
         return outputs
 
     @checks.renamed_arguments
