@@ -22,6 +22,8 @@ from pycnn._version import __version__
 
 def _explain_missing_core(error: ImportError) -> ImportError:
     """Say why the compiled part cannot be imported, and what to do."""
+    if str(error).startswith("PYCNN_"):
+        return error  # a setting it does not know: nothing is wrong with the build
     here = os.path.dirname(os.path.abspath(__file__))
     root = os.path.dirname(here)
     built = [f for f in os.listdir(here) if f.startswith("_core.") and f.endswith((".so", ".pyd"))]
@@ -51,6 +53,9 @@ def _load_core() -> None:
     """
     import numpy  # noqa: F401
 
+    threads = os.environ.get("PYCNN_NUM_THREADS", "")
+    if threads and not (threads.isdecimal() and int(threads) > 0):
+        raise ImportError(f"PYCNN_NUM_THREADS={threads} is not a number from 1 on")
     told = {"OPENBLAS_NUM_THREADS": "1"}
     core = {"baseline": "Prescott", "avx2": "Haswell", "avx512": "SkylakeX"}.get(
         os.environ.get("PYCNN_ISA", "")
@@ -73,7 +78,7 @@ def _load_core() -> None:
 
 _load_core()
 
-from pycnn import keras, ops  # noqa: E402
+from pycnn import _copying, keras, ops  # noqa: E402, F401
 from pycnn._core import (  # noqa: E402
     Plan,
     ShapeError,
@@ -120,6 +125,7 @@ from pycnn.keras import (  # noqa: E402
     utils,
     version,
 )
+from pycnn.keras._absent import explain_missing_names  # noqa: E402
 from pycnn.profiling import profile, start_verbose  # noqa: E402
 
 start_verbose(os.environ.get("PYCNN_VERBOSE"))
@@ -203,3 +209,4 @@ def _mirror(modules: dict[str, ModuleType]) -> None:
 
 
 _mirror(sys.modules)
+explain_missing_names(sys.modules[__name__])

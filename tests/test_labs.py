@@ -58,7 +58,7 @@ def test_unknown_names(words: list[str], told: str, capsys: pytest.CaptureFixtur
 def test_numbers_below_one(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["lab", "mnist-batchnorm", option, "0"])
-    assert "expected a number from 1 on, got 0" in capsys.readouterr().err
+    assert "expected a number from 1 on, got '0'" in capsys.readouterr().err
 
 
 def test_lab_1_end_to_end(capsys: pytest.CaptureFixture[str], elsewhere: Path) -> None:

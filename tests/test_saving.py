@@ -500,3 +500,18 @@ def test_state_of_an_optimizer_that_never_stepped(tmp_path: Path) -> None:
         model.load_weights(path)
     for a, b in zip(before, model.optimizer.variables, strict=True):
         np.testing.assert_array_equal(a, b.numpy())
+
+
+def test_a_loss_keeps_its_settings(tmp_path):
+    model = pycnn.keras.Sequential([pycnn.keras.Input((2,)), layers.Dense(1)])
+    x, y = np.ones((4, 2), np.float32), np.full((4, 1), 9.0, np.float32)
+    for loss in (
+        pycnn.keras.losses.Huber(delta=0.25),
+        pycnn.keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.25),
+        pycnn.keras.losses.CategoricalCrossentropy(label_smoothing=0.25),
+    ):
+        model.compile("sgd", loss)
+        model.save(tmp_path / "m.keras")
+        again = pycnn.keras.models.load_model(tmp_path / "m.keras")
+        assert again.loss.get_config() == loss.get_config()
+        assert again.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)

@@ -266,3 +266,54 @@ def test_settings_may_change_between_steps():
     assert (before[1], after[1]) == (0.9, 0.5)
     assert after[0] == pytest.approx(0.25, rel=1e-4)
     assert (before[5], after[5]) == (1.0, 2.0)
+
+
+class TestAssignedOptimizer:
+    """``model.optimizer = ...`` before and after `compile`."""
+
+    @staticmethod
+    def _model(compiled: bool = True):
+        model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+        if compiled:
+            model.compile("adam", "mse")
+        return model
+
+    def test_without_compile_fit_asks_for_compile(self):
+        model = self._model(compiled=False)
+        model.optimizer = "sgd"
+        assert isinstance(model.optimizer, keras.optimizers.SGD)
+        with pytest.raises(ValueError, match=r"compile\(\) before fit"):
+            model.fit(np.zeros((4, 3)), np.zeros((4, 2)), verbose=0)
+
+    @pytest.mark.parametrize("trained", [False, True])
+    def test_another_takes_over(self, trained, tmp_path):
+        x, y = np.ones((4, 3), "float32"), np.ones((4, 2), "float32")
+        model = self._model()
+        if trained:
+            model.fit(x, y, verbose=0)
+        model.optimizer = keras.optimizers.SGD(0.0)
+        before = model.get_weights()
+        model.fit(x, y, verbose=0)
+        model.train_on_batch(x, y)
+        assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+        assert int(model.optimizer.iterations) == 2
+        model.optimizer = "sgd"
+        model.fit(x, y, verbose=0)
+        assert not np.array_equal(before[0], model.get_weights()[0])
+        model.save(tmp_path / "m.keras")
+        assert type(keras.models.load_model(tmp_path / "m.keras").optimizer).__name__ == "SGD"
+
+    def test_misspelt_is_told_at_once(self):
+        model = self._model()
+        with pytest.raises(ValueError, match="SGD"):
+            model.optimizer = "sdg"
+        assert isinstance(model.optimizer, keras.optimizers.Adam)
+
+    def test_what_is_none_is_told_by_fit(self):
+        model = self._model()
+        model.optimizer = object()
+        with pytest.raises(TypeError, match="model.optimizer must be"):
+            model.fit(np.zeros((4, 3)), np.zeros((4, 2)), verbose=0)
+        model.optimizer = None
+        with pytest.raises(ValueError, match=r"no optimizer.*model.optimizer = "):
+            model.fit(np.zeros((4, 3)), np.zeros((4, 2)), verbose=0)

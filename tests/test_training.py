@@ -329,6 +329,32 @@ def test_ctrl_c_during_a_step():
         interrupts.check()
 
 
+def test_ctrl_c_ends_a_prediction_within_its_batch(monkeypatch):
+    from pycnn.keras.trainers.step import Step
+
+    model = make()
+    x = np.repeat(X, 8, axis=0)
+    model.predict(x, batch_size=len(x), verbose=0)
+    slices = []
+    bind = Step.bind
+
+    def counting(self, leaves):
+        run = bind(self, leaves)
+
+        def counted(*index):
+            slices.append(index)
+            if len(slices) == 2:
+                signal.raise_signal(signal.SIGINT)
+            return run(*index)
+
+        return counted
+
+    monkeypatch.setattr(Step, "bind", counting)
+    with pytest.raises(KeyboardInterrupt):
+        model.predict(x, batch_size=len(x), verbose=0)
+    assert len(slices) == 2 and len(x) == 400  # of seven
+
+
 def test_progress_is_one_line_when_redirected(capsys):
     model = make(metrics=["accuracy"])
     model.fit(X, Y, epochs=2, batch_size=16, validation_split=0.2)

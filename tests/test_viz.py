@@ -70,3 +70,16 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"pip install 'pycnn\[viz\]'"):
         learning_curves(HISTORY)
+
+
+def test_a_trained_model_is_taken_for_its_history() -> None:
+    history = SimpleNamespace(history={"loss": [2.0, 1.0]})
+    for value in (
+        history,
+        SimpleNamespace(history=history),
+        {"a": SimpleNamespace(history=history)},
+    ):
+        (axes,) = learning_curves(value).axes
+        assert list(axes.lines[0].get_ydata()) == [2.0, 1.0]
+    with pytest.raises(ValueError, match="got NoneType"):
+        learning_curves(SimpleNamespace(history=None))

@@ -5,7 +5,6 @@
  * gradient op has as an attribute; but where relu made x, the plan's fuse pass lets it take over
  * relu's gradient, dx = x > 0 ? dx : 0, and gives it x. Not handled: dilation, ceil mode, divisor
  * override. */
-#include "core/parallel.h"
 #include "isa/kernels.h"
 #include "ops/pool2d.h"
 
@@ -59,8 +58,7 @@ static void
 fill_geometry(const pcnn_site *site, bool count_include_pad, const pcnn_tensor *large,
               const pcnn_tensor *small, pcnn_pool2d *geometry)
 {
-    const int64_t *ls = large->type.shape, *ss = small->type.shape;
-    pcnn_pool2d_geometry(site->attrs, ls[2], ls[3], ss[2], ss[3], geometry);
+    pcnn_pool2d_geometry(site->attrs, large, small, geometry);
     geometry->count_include_pad = count_include_pad;
 }
 
@@ -69,20 +67,12 @@ run(const pcnn_site *site, job job, bool count_include_pad, const pcnn_tensor *l
     const pcnn_tensor *small)
 {
     const pcnn_tensor *source = &site->in[0], *target = &site->out[0];
-    const int64_t *ls = large->type.shape, *ss = small->type.shape;
-    int64_t lane_bytes = (int64_t)pcnn_dtype_size(source->type.dtype);
-    if (source->layout == PCNN_N16)
-        lane_bytes *= PCNN_BLOCK;
     job.source = source->data;
     job.target = target->data;
     fill_geometry(site, count_include_pad, large, small, &job.geometry);
-    job.source_bytes = source->type.shape[2] * source->type.shape[3] * lane_bytes;
-    job.target_bytes = target->type.shape[2] * target->type.shape[3] * lane_bytes;
-
-    int64_t maps = pcnn_pool2d_maps(source);
-    double taps = (double)(job.geometry.KH * job.geometry.KW) / 4.0;
-    double bytes = (double)(ls[2] * ls[3]) + taps * (double)(ss[2] * ss[3]);
-    pcnn_parallel(maps, 1, (double)maps * bytes * (double)lane_bytes / 5.0, task, &job);
+    job.source_bytes = pcnn_pool2d_map_bytes(source);
+    job.target_bytes = pcnn_pool2d_map_bytes(target);
+    pcnn_pool2d_share_out(&job.geometry, source, task, &job);
     return PCNN_OK;
 }
 
@@ -90,12 +80,6 @@ static const pcnn_kernels *
 kernels(const pcnn_site *site)
 {
     return pcnn_kernels_for(site->in[0].type.dtype);
-}
-
-static const char *
-refuse_other_than_2x2(const pcnn_site *site)
-{
-    return pcnn_pool2d_is_2x2(site->attrs) ? NULL : "the window is not 2x2 with stride 2, unpadded";
 }
 
 /* ---- forward ---- */
@@ -166,11 +150,11 @@ static const pcnn_impl impls[] = {
     {.name = "n16_2x2",
      .n16_in = 1,
      .n16_out = 1,
-     .refuse = refuse_other_than_2x2,
+     .refuse = pcnn_pool2d_refuse_other_than_2x2,
      .run = run_2x2,
      .planes = &planes_2x2},
     {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_n16, .planes = &planes_n16},
-    {.name = "rows_2x2", .refuse = refuse_other_than_2x2, .run = run_rows},
+    {.name = "rows_2x2", .refuse = pcnn_pool2d_refuse_other_than_2x2, .run = run_rows},
     {.name = "reference", .run = run_plain},
     {.name = NULL},
 };
@@ -284,7 +268,7 @@ static const pcnn_impl grad_impls[] = {
     {.name = "n16_2x2",
      .n16_in = 3,
      .n16_out = 1,
-     .refuse = refuse_other_than_2x2,
+     .refuse = pcnn_pool2d_refuse_other_than_2x2,
      .run = run_grad_2x2,
      .planes = &grad_planes_2x2},
     {.name = "n16", .n16_in = 3, .n16_out = 1, .run = run_grad_n16, .planes = &grad_planes_n16},

@@ -5,7 +5,6 @@
  * again from x and y. A plan that holds forward and backward keeps positions instead
  * (max_pool2d_index.c).
  * Not handled: dilation, ceil mode (pad at the bottom and right instead). */
-#include "core/parallel.h"
 #include "isa/kernels.h"
 #include "ops/elementwise.h"
 #include "ops/max_pool2d.h"
@@ -41,23 +40,10 @@ infer(const pcnn_call *call, pcnn_type *out)
 static void
 fill_job(job *job, const pcnn_window2d *window, const pcnn_tensor *x, const pcnn_tensor *y)
 {
-    const int64_t *xs = x->type.shape, *ys = y->type.shape;
-    int64_t lane_bytes = (int64_t)pcnn_dtype_size(x->type.dtype);
-    if (x->layout == PCNN_N16)
-        lane_bytes *= PCNN_BLOCK;
-    pcnn_pool2d_geometry(window, xs[2], xs[3], ys[2], ys[3], &job->geometry);
-    job->x_bytes = xs[2] * xs[3] * lane_bytes;
-    job->y_bytes = ys[2] * ys[3] * lane_bytes;
+    pcnn_pool2d_geometry(window, x, y, &job->geometry);
+    job->x_bytes = pcnn_pool2d_map_bytes(x);
+    job->y_bytes = pcnn_pool2d_map_bytes(y);
     job->x = x->data;
-}
-
-/* About five bytes a nanosecond, and a tap or two. */
-static double
-cost_of(const job *job, int64_t maps)
-{
-    const pcnn_pool2d *g = &job->geometry;
-    double taps = (double)(g->KH * g->KW) / 4.0;
-    return (double)maps * ((double)job->x_bytes + (double)job->y_bytes * taps) / 5.0;
 }
 
 static void
@@ -74,8 +60,7 @@ run_forward(const pcnn_site *site, forward_kernel kernel)
 {
     job job = {.forward = kernel, .result = site->out[0].data};
     fill_job(&job, site->attrs, &site->in[0], &site->out[0]);
-    int64_t maps = pcnn_pool2d_maps(&site->in[0]);
-    pcnn_parallel(maps, 1, cost_of(&job, maps), forward_task, &job);
+    pcnn_pool2d_share_out(&job.geometry, &site->in[0], forward_task, &job);
     return PCNN_OK;
 }
 
@@ -83,12 +68,6 @@ static const pcnn_kernels *
 kernels(const pcnn_site *site)
 {
     return pcnn_kernels_for(site->in[0].type.dtype);
-}
-
-static const char *
-refuse_other_than_2x2(const pcnn_site *site)
-{
-    return pcnn_pool2d_is_2x2(site->attrs) ? NULL : "the window is not 2x2 with stride 2, unpadded";
 }
 
 static pcnn_status
@@ -143,16 +122,16 @@ static const pcnn_impl impls[] = {
     {.name = "n16_2x2",
      .n16_in = 1,
      .n16_out = 1,
-     .refuse = refuse_other_than_2x2,
+     .refuse = pcnn_pool2d_refuse_other_than_2x2,
      .run = run_2x2,
      .planes = &planes_2x2},
     {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_n16, .planes = &planes_n16},
-    {.name = "rows_2x2", .refuse = refuse_other_than_2x2, .run = run_rows},
+    {.name = "rows_2x2", .refuse = pcnn_pool2d_refuse_other_than_2x2, .run = run_rows},
     {.name = "reference", .run = run_plain},
     {.name = NULL},
 };
 
-static const pcnn_attr grad_attrs[] = {
+const pcnn_attr pcnn_max_pool2d_grad_attr_list[] = {
     PCNN_WINDOW2D_ATTRS(0),
     PCNN_ATTR(pcnn_max_pool2d_grad_attrs, relu_input, PCNN_ATTR_BOOL, "False"),
     {NULL, 0, 0, NULL, NULL},
@@ -221,8 +200,7 @@ run_gradient(const pcnn_site *site, gradient_kernel kernel)
     if (a->relu_input)
         job.mask = kernels(site);
     job.x_size = job.x_bytes / (int64_t)pcnn_dtype_size(site->in[1].type.dtype);
-    int64_t maps = pcnn_pool2d_maps(&site->in[1]);
-    pcnn_parallel(maps, 1, 2.0 * cost_of(&job, maps), gradient_task, &job);
+    pcnn_pool2d_share_out(&job.geometry, &site->in[1], gradient_task, &job);
     return PCNN_OK;
 }
 
@@ -277,7 +255,7 @@ static const pcnn_impl grad_impls[] = {
     {.name = "n16_2x2",
      .n16_in = 7,
      .n16_out = 1,
-     .refuse = refuse_other_than_2x2,
+     .refuse = pcnn_pool2d_refuse_other_than_2x2,
      .run = run_grad_2x2,
      .planes = &grad_planes_2x2},
     {.name = "n16", .n16_in = 7, .n16_out = 1, .run = run_grad_n16, .planes = &grad_planes_n16},
@@ -292,7 +270,7 @@ const pcnn_op pcnn_op_max_pool2d_grad = {
     .params = {{"dy", false}, {"x", false}, {"y", false}},
     .n_out = 1,
     .out_names = {"dx"},
-    .attrs = grad_attrs,
+    .attrs = pcnn_max_pool2d_grad_attr_list,
     .attrs_size = sizeof(pcnn_max_pool2d_grad_attrs),
     .flags = PCNN_OP_INTERNAL,
     .infer = infer_grad,

@@ -9,6 +9,7 @@ typedef struct {
     pcnn_window2d window;
     int64_t relu_input;
 } pcnn_max_pool2d_grad_attrs;
+extern const pcnn_attr pcnn_max_pool2d_grad_attr_list[];
 
 typedef struct {
     pcnn_window2d window;

@@ -12,7 +12,6 @@
  * Not handled: windows of more than 127 taps. */
 #include <string.h>
 
-#include "core/parallel.h"
 #include "isa/kernels.h"
 #include "ops/max_pool2d.h"
 
@@ -77,43 +76,16 @@ scatter_task(void *context, int64_t begin, int64_t end, int worker)
 static void
 fill_job(job *job, const pcnn_window2d *window, const pcnn_tensor *large, const pcnn_tensor *small)
 {
-    const int64_t *ls = large->type.shape, *ss = small->type.shape;
-    pcnn_pool2d_geometry(window, ls[2], ls[3], ss[2], ss[3], &job->geometry);
+    pcnn_pool2d_geometry(window, large, small, &job->geometry);
     job->n16 = large->layout == PCNN_N16;
-    job->C = ls[1];
-    job->index_bytes = ss[2] * ss[3] * PCNN_BLOCK;
-}
-
-static int64_t
-map_bytes(const pcnn_tensor *t)
-{
-    int64_t elements = t->type.shape[2] * t->type.shape[3];
-    return elements * (int64_t)pcnn_dtype_size(t->type.dtype) *
-           (t->layout == PCNN_N16 ? PCNN_BLOCK : 1);
-}
-
-static void
-share_out(job *job, const pcnn_tensor *x, void (*task)(void *, int64_t, int64_t, int))
-{
-    const pcnn_pool2d *g = &job->geometry;
-    const double taps = (double)(g->KH * g->KW) / 4.0;
-    const double large = (double)(g->H * g->W), small = (double)(g->OH * g->OW);
-    const double lane_bytes = (double)map_bytes(x) / large;
-    const int64_t maps = pcnn_pool2d_maps(x);
-    pcnn_parallel(maps, 1, (double)maps * lane_bytes * (large + small * taps) / 5.0, task, job);
+    job->C = large->type.shape[1];
+    job->index_bytes = job->geometry.OH * job->geometry.OW * PCNN_BLOCK;
 }
 
 static const pcnn_kernels *
 kernels(const pcnn_site *site)
 {
     return pcnn_kernels_for(site->in[0].type.dtype);
-}
-
-static const char *
-refuse_other_than_2x2(const pcnn_site *site)
-{
-    /* Both attribute structs begin with the window. */
-    return pcnn_pool2d_is_2x2(site->attrs) ? NULL : "the window is not 2x2 with stride 2, unpadded";
 }
 
 /* ---- forward ---- */
@@ -136,12 +108,12 @@ run_index(const pcnn_site *site, index_kernel kernel)
                .source = x->data,
                .target = y->data,
                .index = site->out[1].data,
-               .source_bytes = map_bytes(x),
-               .target_bytes = map_bytes(y)};
+               .source_bytes = pcnn_pool2d_map_bytes(x),
+               .target_bytes = pcnn_pool2d_map_bytes(y)};
     fill_job(&job, &a->window, x, y);
     if (!job.n16) /* no image writes the positions that pad the last block */
         memset(job.index, 0, (size_t)pcnn_type_size(&site->out[1].type));
-    share_out(&job, x, index_task);
+    pcnn_pool2d_share_out(&job.geometry, x, index_task, &job);
     return PCNN_OK;
 }
 
@@ -162,12 +134,6 @@ run_index_plain(const pcnn_site *site)
 {
     return run_index(site, kernels(site)->max_pool2d_index_plain);
 }
-
-static const pcnn_attr index_attrs[] = {
-    PCNN_WINDOW2D_ATTRS(0),
-    PCNN_ATTR(pcnn_max_pool2d_grad_attrs, relu_input, PCNN_ATTR_BOOL, "False"),
-    {NULL, 0, 0, NULL, NULL},
-};
 
 /* In a chain: positions are no N16 value, and always lie in one piece. */
 static int8_t *
@@ -205,7 +171,7 @@ static const pcnn_impl index_impls[] = {
     {.name = "n16_2x2",
      .n16_in = 1,
      .n16_out = 1,
-     .refuse = refuse_other_than_2x2,
+     .refuse = pcnn_pool2d_refuse_other_than_2x2,
      .run = run_index_2x2,
      .planes = &index_planes_2x2},
     {.name = "n16", .n16_in = 1, .n16_out = 1, .run = run_index_n16, .planes = &index_planes_n16},
@@ -220,7 +186,7 @@ const pcnn_op pcnn_op_max_pool2d_index = {
     .params = {{"x", false}},
     .n_out = 2,
     .out_names = {"y", "index"},
-    .attrs = index_attrs,
+    .attrs = pcnn_max_pool2d_grad_attr_list,
     .attrs_size = sizeof(pcnn_max_pool2d_grad_attrs),
     .flags = PCNN_OP_INTERNAL,
     .infer = infer_index,
@@ -248,10 +214,10 @@ run_scatter(const pcnn_site *site, scatter_kernel kernel)
                .source = dy->data,
                .target = dx->data,
                .index = site->in[1].data,
-               .source_bytes = map_bytes(dy),
-               .target_bytes = map_bytes(dx)};
+               .source_bytes = pcnn_pool2d_map_bytes(dy),
+               .target_bytes = pcnn_pool2d_map_bytes(dx)};
     fill_job(&job, &a->window, dx, dy);
-    share_out(&job, dx, scatter_task);
+    pcnn_pool2d_share_out(&job.geometry, dx, scatter_task, &job);
     return PCNN_OK;
 }
 
@@ -309,7 +275,7 @@ static const pcnn_impl scatter_impls[] = {
     {.name = "n16_2x2",
      .n16_in = 1,
      .n16_out = 1,
-     .refuse = refuse_other_than_2x2,
+     .refuse = pcnn_pool2d_refuse_other_than_2x2,
      .run = run_scatter_2x2,
      .planes = &scatter_planes_2x2},
     {.name = "n16",

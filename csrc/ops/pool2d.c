@@ -1,4 +1,4 @@
-/* Checks and geometry of pooling windows. */
+/* What the ops of pooling share: checks and geometry of windows, sharing out maps. */
 #include "ops/pool2d.h"
 
 /* Far above any sensible window, and small enough that sums and products stay in range. */
@@ -76,14 +76,14 @@ pcnn_pool2d_check(const pcnn_call *call, const pcnn_window2d *window, const pcnn
 }
 
 void
-pcnn_pool2d_geometry(const pcnn_window2d *window, int64_t H, int64_t W, int64_t OH, int64_t OW,
-                     pcnn_pool2d *geometry)
+pcnn_pool2d_geometry(const pcnn_window2d *window, const pcnn_tensor *large,
+                     const pcnn_tensor *small, pcnn_pool2d *geometry)
 {
     fill_geometry(window, geometry);
-    geometry->H = H;
-    geometry->W = W;
-    geometry->OH = OH;
-    geometry->OW = OW;
+    geometry->H = large->type.shape[2];
+    geometry->W = large->type.shape[3];
+    geometry->OH = small->type.shape[2];
+    geometry->OW = small->type.shape[3];
     geometry->count_include_pad = false;
 }
 
@@ -111,10 +111,30 @@ pcnn_pool2d_is_2x2(const pcnn_window2d *window)
     return g.KH == 2 && g.KW == 2 && g.SH == 2 && g.SW == 2;
 }
 
-int64_t
-pcnn_pool2d_maps(const pcnn_tensor *x)
+const char *
+pcnn_pool2d_refuse_other_than_2x2(const pcnn_site *site)
 {
-    const int64_t *shape = x->type.shape;
-    int64_t N = x->layout == PCNN_N16 ? (shape[0] + PCNN_BLOCK - 1) / PCNN_BLOCK : shape[0];
-    return N * shape[1];
+    return pcnn_pool2d_is_2x2(site->attrs) ? NULL : "the window is not 2x2 with stride 2, unpadded";
+}
+
+int64_t
+pcnn_pool2d_map_bytes(const pcnn_tensor *t)
+{
+    const int64_t elements = t->type.shape[2] * t->type.shape[3];
+    const int64_t lanes = t->layout == PCNN_N16 ? PCNN_BLOCK : 1;
+    return elements * lanes * (int64_t)pcnn_dtype_size(t->type.dtype);
+}
+
+void
+pcnn_pool2d_share_out(const pcnn_pool2d *geometry, const pcnn_tensor *t, pcnn_task task, void *job)
+{
+    const pcnn_pool2d *g = geometry;
+    const int64_t *shape = t->type.shape;
+    const int64_t lanes = t->layout == PCNN_N16 ? PCNN_BLOCK : 1;
+    const int64_t maps = (shape[0] + lanes - 1) / lanes * shape[1];
+    /* About five bytes a nanosecond, and a tap or two. */
+    const double taps = (double)(g->KH * g->KW) / 4.0;
+    const double elements = (double)(g->H * g->W) + taps * (double)(g->OH * g->OW);
+    const double bytes = elements * (double)lanes * (double)pcnn_dtype_size(t->type.dtype);
+    pcnn_parallel(maps, 1, (double)maps * bytes / 5.0, task, job);
 }

@@ -2,6 +2,7 @@
 #ifndef PCNN_OPS_POOL2D_H
 #define PCNN_OPS_POOL2D_H
 
+#include "core/parallel.h"
 #include "ops/op.h"
 
 /* The attributes as the user gave them: kernel (KH, KW) or one int for both; stride likewise,
@@ -30,9 +31,9 @@ typedef struct {
 pcnn_status pcnn_pool2d_check(const pcnn_call *call, const pcnn_window2d *window,
                               const pcnn_type *x, pcnn_pool2d *geometry);
 
-/* The geometry of a call that has been checked. */
-void pcnn_pool2d_geometry(const pcnn_window2d *window, int64_t H, int64_t W, int64_t OH, int64_t OW,
-                          pcnn_pool2d *geometry);
+/* The geometry of a call that has been checked: `large` is x or dx, `small` y or dy. */
+void pcnn_pool2d_geometry(const pcnn_window2d *window, const pcnn_tensor *large,
+                          const pcnn_tensor *small, pcnn_pool2d *geometry);
 
 /* The type of y for an x of shape N,C,H,W: all of infer. */
 pcnn_status pcnn_pool2d_infer(const pcnn_call *call, const pcnn_window2d *window, pcnn_type *out);
@@ -40,8 +41,15 @@ pcnn_status pcnn_pool2d_infer(const pcnn_call *call, const pcnn_window2d *window
 /* Whether 2x2 windows lie side by side, without padding: the case that has kernels of its own. */
 bool pcnn_pool2d_is_2x2(const pcnn_window2d *window);
 
-/* How many maps a value of shape N,C,H,W holds in its layout (blocks of maps in N16). */
-int64_t pcnn_pool2d_maps(const pcnn_tensor *x);
+/* The refusal of the kernels for that case; the op's attributes begin with the window. */
+const char *pcnn_pool2d_refuse_other_than_2x2(const pcnn_site *site);
+
+/* Bytes of one map of a value of shape N,C,H,W in its layout (of sixteen images' in N16). */
+int64_t pcnn_pool2d_map_bytes(const pcnn_tensor *t);
+
+/* Runs a task over the maps of a value, with a cost that grows with the window. */
+void pcnn_pool2d_share_out(const pcnn_pool2d *geometry, const pcnn_tensor *t, pcnn_task task,
+                           void *job);
 
 /* The bounds of the taps that lie inside x, for output row (or column) i: first <= u < end. */
 static inline void

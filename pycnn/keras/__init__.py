@@ -6,6 +6,7 @@ level up as well, ``pycnn.layers`` is ``pycnn.keras.layers``.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from pycnn._version import __version__
@@ -21,6 +22,7 @@ from pycnn.keras import (
     random,
     regularizers,
 )
+from pycnn.keras._absent import explain_missing_names
 from pycnn.keras.initializers import Initializer
 from pycnn.keras.keras_tensor import KerasTensor
 from pycnn.keras.losses import Loss
@@ -80,3 +82,19 @@ def __getattr__(name: str) -> Any:
 def version() -> str:
     """The version of this library."""
     return __version__
+
+
+for _module in (
+    activations,
+    callbacks,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    regularizers,
+    utils,
+    sys.modules[__name__],
+):
+    explain_missing_names(_module)

@@ -43,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(word: str) -> int:
-    number = int(word)
+    number = int(word) if word.isdecimal() else 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 on, got {number}")
+        raise argparse.ArgumentTypeError(f"expected a number from 1 on, got {word!r}")
     return number
 
 

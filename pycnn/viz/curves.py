@@ -26,8 +26,8 @@ def learning_curves(
 
     Parameters
     ----------
-    history : History, mapping, or mapping of them
-        What ``fit`` returned, its ``.history``, or several of them by label.
+    history : History, Model, mapping, or mapping of them
+        What ``fit`` returned, its ``.history``, a trained model, or several of them by label.
     path : path, optional
         The picture's file, written at once (PNG, or what the suffix says).
     metrics : sequence of str, optional
@@ -73,16 +73,23 @@ def learning_curves(
 
 def _runs(history: Any) -> dict[str, Curves]:
     """The trainings by label; "" is the label of a single one."""
-    history = getattr(history, "history", history)
+    history = _unwrap(history)
     if not isinstance(history, Mapping):
         raise ValueError(
             "learning_curves: expected what fit returned, its history, or a mapping of them; "
             f"got {type(history).__name__}"
         )
-    values: list[Any] = [getattr(value, "history", value) for value in history.values()]
+    values: list[Any] = [_unwrap(value) for value in history.values()]
     if values and all(isinstance(value, Mapping) for value in values):
         return dict(zip(map(str, history), values, strict=True))
     return {"": history}
+
+
+def _unwrap(value: Any) -> Any:
+    """The mapping within a History, or within that of a trained model."""
+    for _ in range(2):
+        value = getattr(value, "history", value)
+    return value
 
 
 def _panel(

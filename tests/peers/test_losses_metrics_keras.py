@@ -175,6 +175,11 @@ def test_gradient_of_a_loss(case: Case) -> None:
 def test_configuration_of_a_loss(case: Case) -> None:
     name, arguments, _, _ = case
     mine, other = (getattr(k.losses, name)(**arguments) for k in (pycnn, keras))
+    if "delta" in arguments:  # which Keras forgets, but reads
+        assert mine.get_config() == {**other.get_config(), **arguments}
+        again = keras.losses.deserialize(pycnn.losses.serialize(mine))
+        assert again._fn_kwargs == other._fn_kwargs
+        return
     assert mine.get_config() == other.get_config()
     assert pycnn.losses.serialize(mine) == keras.losses.serialize(other)
     again = pycnn.losses.deserialize(keras.losses.serialize(other))

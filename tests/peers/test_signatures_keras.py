@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from peers.sides import keras
+from pycnn.keras._absent import ABSENT as NOT_HERE
 
 pytestmark = pytest.mark.peers
 
@@ -248,3 +249,14 @@ def test_dotted_paths() -> None:
     for name in module("pycnn.keras", "").__all__:
         if name != "ops":
             assert getattr(pycnn, name) is getattr(pycnn.keras, name)
+
+
+@pytest.mark.parametrize("module", sorted(NOT_HERE))
+def test_names_said_to_be_absent_are_names_of_keras(module: str) -> None:
+    """What `pycnn.keras` says of missing names is true, and complete but for inner names."""
+    path = f".{module}" if module else ""
+    theirs = importlib.import_module(f"keras{path}")
+    ours = importlib.import_module(f"pycnn.keras{path}")
+    inner = {"Config", "OptimizerMap", "bounding_boxes", "legacy", "src", "tree"}
+    lacking = {n for n in dir(theirs) if n[0] != "_" and not hasattr(ours, n)}
+    assert lacking - inner == NOT_HERE[module]

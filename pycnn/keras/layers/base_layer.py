@@ -218,8 +218,7 @@ class Layer(LayerState):
                 kwargs = self._convert(kwargs)
         given_maps = keep_maps or any(isinstance(leaf, Maps) for leaf in flatten(args))
         first = self._first_argument(args, kwargs)
-        if self.input_spec is not None:
-            check_inputs(self.input_spec, first, self.name)
+        self._check_inputs(first)
         if not self.built:
             self._build_for(args, kwargs)
         arrange = _as_maps if self._takes_maps else channels_last
@@ -247,6 +246,11 @@ class Layer(LayerState):
             call_state.depth -= 1
             call_state.training = training_before
         return outputs if given_maps else map_structure(channels_last, outputs)
+
+    def _check_inputs(self, first: Any) -> None:
+        """Check the first argument of a call against what the layer accepts."""
+        if self.input_spec is not None:
+            check_inputs(self.input_spec, first, self.name)
 
     def _convert(self, structure: Any) -> Any:
         return map_structure(self._convert_leaf, structure)
@@ -326,8 +330,7 @@ class Layer(LayerState):
 
     def _symbolic(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         first = self._first_argument(args, kwargs)
-        if self.input_spec is not None:
-            check_inputs(self.input_spec, first, self.name)
+        self._check_inputs(first)
         for leaf in flatten(first):
             if leaf is not None and not hasattr(leaf, "shape"):
                 raise ValueError(

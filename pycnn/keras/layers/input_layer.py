@@ -94,6 +94,17 @@ class InputLayer(Layer):
         Node(self, (), {}, input_tensor)
         self.built = True
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state["_output_name"] = self.output.name
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        name = state.pop("_output_name")
+        super().__setstate__(state)
+        Node(self, (), {}, KerasTensor(self._batch_shape, self._dtype, name=name))
+
     def call(self) -> None:
         """Nothing to compute."""
 

@@ -152,6 +152,8 @@ def _refuse(
     channels = spec.axes.get(-1)
     if spec.shape is not None:
         hint = shape_hint(shape, spec.shape)
+    elif (spec.min_ndim or spec.ndim) == 4 and shape[:1] == (None,):
+        hint = _hint_while_building(shape)
     elif (spec.min_ndim or spec.ndim) == 4:
         if len(shape) == 3:
             if channels is not None and shape[-1] == channels:
@@ -172,6 +174,25 @@ def _refuse(
         f'Input {index} of layer "{layer}" is incompatible with the layer: {what}; expected '
         f"shape {_expected_text(spec, len(shape))}, got shape {shape_text(shape, 'N')}.{hint}"
     )
+
+
+def _hint_while_building(shape: tuple[int | None, ...]) -> str:
+    """The fix for a layer of maps that gets something else while a model is put together."""
+    sizes = ", ".join(str(size) for size in shape[1:])
+    if len(shape) == 2:
+        return (
+            " It takes maps of height, width and channels: put it before Flatten or Dense, or "
+            "give its input that shape by Reshape."
+        )
+    if len(shape) == 3:
+        return f" The channel axis is missing: use `x[..., None]`, and Input(({sizes}, 1))."
+    if len(shape) == 5:
+        rest = ", ".join(str(size) for size in shape[2:])
+        return (
+            f" Input takes the shape of one example, without their number: Input(({rest})) if "
+            f"{shape[1]} is that number."
+        )
+    return ""
 
 
 def check_inputs(specs: Any, inputs: Any, layer: str) -> None:

@@ -97,7 +97,13 @@ class MapsLayer(Layer):
         width = window_output(w, kernel[1], stride[1], padding)
         if (height is not None and height < 1) or (width is not None and width < 1):
             hint = ""
-            if self.data_format == "channels_last" and h in (1, 3) and w == channels:
+            if (
+                self.data_format == "channels_last"
+                and h in (1, 3)
+                and w == channels
+                and w is not None
+                and w > 3
+            ):
                 hint = (
                     f" The shape (N, {h}, {w}, {channels}) looks channels-first: build the model "
                     f"for ({w}, {channels}, {h}) and give it `np.moveaxis(x, 1, -1)`."

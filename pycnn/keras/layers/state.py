@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -40,6 +41,17 @@ class LayerState:
             "_inputs_struct",
             "_outputs_struct",
             "_input_spec",
+        }
+    )
+
+    # Lists of what is owned; they need not be searched for owned things.
+    _bookkeeping = frozenset(
+        {
+            "_trainable_variables",
+            "_non_trainable_variables",
+            "_layers",
+            "_metrics",
+            "_own_seed_generators",
         }
     )
 
@@ -104,6 +116,27 @@ class LayerState:
             return
         if not any(value is item for item in owned):
             owned.append(value)
+
+    # ---- copies and pickles ----
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle holds: all but the calls that were made of the layer."""
+        state = dict(self.__dict__)
+        for name in ("_losses", "_inbound_nodes", "_outbound_nodes"):
+            state[name] = []
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        own = self.__dict__
+        own.update(state)
+        for name, value in state.items():
+            # Lists and dictionaries of layers come back as plain ones, which track nothing.
+            if name not in self._untracked and name not in self._bookkeeping:
+                own[name] = tracked(value, self._notice)
+
+    def __copy__(self) -> Any:
+        """A copy with weights of its own, as Keras makes it."""
+        return copy.deepcopy(self)
 
     _trainable_variables: list[Variable]
     _non_trainable_variables: list[Variable]

@@ -65,9 +65,18 @@ def _check_sparse(true: tuple[int, ...], pred: tuple[int, ...], where: str) -> N
             f" They have {true[-1]} columns and the layer {pred[-1]} units; class numbers have "
             "one column or none: np.argmax(y, axis=-1) if they are one-hot."
         )
+    elif len(pred) == 4 and len(true) <= 2:
+        hint = _flatten_hint(where)
     raise ShapeError(
         f"sparse_categorical_crossentropy expects class numbers of shape {_n(pred[:-1])} for "
         f"{where} of shape {_n(pred)}, got {_n(true)}.{hint}"
+    )
+
+
+def _flatten_hint(where: str) -> str:
+    return (
+        f" {where[0].upper()}{where[1:]} still has the axes of a map: put Flatten() or "
+        "GlobalAveragePooling2D() between the convolutions and the dense layers."
     )
 
 
@@ -88,6 +97,8 @@ def _check_categorical(true: tuple[int, ...], pred: tuple[int, ...], where: str)
             f" They have {true[-1]} columns and the layer {classes} units: make them equal, with "
             f"to_categorical(y, {classes}) or a last layer of {true[-1]} units."
         )
+    elif len(pred) == 4 and len(true) <= 2:
+        hint = _flatten_hint(where)
     raise ShapeError(
         f"categorical_crossentropy expects one-hot targets of shape {_n(pred)} for {where}, got "
         f"{_n(true)}.{hint}"

@@ -224,6 +224,12 @@ class Huber(_Named):
     ) -> None:
         check_number("Huber", "delta", delta, 0.0)
         super().__init__(_functions.huber, name=name, reduction=reduction, dtype=dtype, delta=delta)
+        self.delta = delta
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments to make an equal loss; Keras leaves `delta` out, but reads it."""
+        config = super().get_config()
+        return config if self.delta == 1.0 else {**config, "delta": self.delta}
 
 
 class MeanSquaredError(_Named):

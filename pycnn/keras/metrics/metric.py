@@ -6,6 +6,7 @@ at once when called by hand and becomes a part of the plan inside a training ste
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import Any, ClassVar
 
@@ -40,6 +41,10 @@ class Metric:
         self.name = given_name(name, type(self).__name__)
         self._dtype = float_dtype(type(self).__name__, dtype)
         self._variables: list[Variable] = []
+
+    def __copy__(self) -> Any:
+        """A copy that counts by itself, as Keras makes it."""
+        return copy.deepcopy(self)
 
     @property
     def dtype(self) -> str:

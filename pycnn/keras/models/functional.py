@@ -41,6 +41,7 @@ from pycnn.keras.layers._tree import flatten, map_structure, pack_like, same_str
 from pycnn.keras.layers.base_layer import Layer, to_tensor
 from pycnn.keras.layers.input_spec import InputSpec, check_inputs, shape_hint
 from pycnn.keras.layers.node import Node
+from pycnn.keras.models.functional_config import connect
 from pycnn.keras.models.graph import Graph, clone_between, comes_from_input
 from pycnn.keras.models.model import Model
 
@@ -72,10 +73,14 @@ class Functional(Model):
         for word, structure in (("inputs", inputs), ("outputs", outputs)):
             for leaf in flatten(structure):
                 if not isinstance(leaf, KerasTensor):
+                    kind = type(leaf).__name__
+                    hint = ""
+                    if isinstance(leaf, Layer):
+                        hint = f" Call the layer on a tensor: {kind}(...)(x)."
                     raise ValueError(
                         f"All `{word}` values must be KerasTensors (made by `Input` or by calling "
                         f"a layer on one). Received: {word}={structure!r}, including the invalid "
-                        f"value {leaf!r} of type {type(leaf).__name__}."
+                        f"value {leaf!r} of type {kind}.{hint}"
                     )
         if isinstance(inputs, dict):
             for key, tensor in inputs.items():
@@ -89,11 +94,7 @@ class Functional(Model):
             inputs, outputs = clone_between(inputs, outputs)
         self._start(name=name, **kwargs)
         self._convert_input_args = False
-        self._inputs_struct = map_structure(lambda t: t, inputs)
-        self._outputs_struct = map_structure(lambda t: t, outputs)
-        self._inputs: tuple[KerasTensor, ...] = tuple(flatten(inputs))
-        self._outputs: tuple[KerasTensor, ...] = tuple(flatten(outputs))
-        self._graph = Graph(list(self._inputs), list(self._outputs))
+        self._set_graph(inputs, outputs)
         self.__dict__["_layers"] = [op for op in self._graph.operations if isinstance(op, Layer)]
         if trainable is False:  # True is the default, and would thaw frozen layers
             self.trainable = False
@@ -102,6 +103,13 @@ class Functional(Model):
         self.built = True
 
     # ---- the graph ----
+
+    def _set_graph(self, inputs: Any, outputs: Any) -> None:
+        self._inputs_struct = map_structure(lambda t: t, inputs)
+        self._outputs_struct = map_structure(lambda t: t, outputs)
+        self._inputs: tuple[KerasTensor, ...] = tuple(flatten(inputs))
+        self._outputs: tuple[KerasTensor, ...] = tuple(flatten(outputs))
+        self._graph = Graph(list(self._inputs), list(self._outputs))
 
     @property
     def _operations(self) -> list[Any]:
@@ -254,26 +262,70 @@ class Functional(Model):
             values.append(x)
         return values
 
-    def _check_input_shapes(self, inputs: Any) -> None:
+    def _check_inputs(self, first: Any) -> None:
+        try:
+            super()._check_inputs(first)
+        except ValueError:
+            if not self._accepts(first):
+                raise
+
+    def _accepts(self, inputs: Any) -> bool:
+        """Whether the layers take inputs of other sizes than the model's `Input`.
+
+        Convolutions and global pooling do: then a model made for one size of pictures runs on
+        others too, as in Keras.
+        """
+        flat = flatten(inputs)
+        if len(flat) != len(self._inputs) or self.__dict__.get("_input_spec") is not None:
+            return False
+        values = []
+        for x, wanted in zip(flat, self._inputs, strict=True):
+            shape = tuple(getattr(x, "shape", ()))
+            # Other channels are a mistake, even where the layers could be run: pictures with the
+            # channels first, for one.
+            if len(shape) != len(wanted.shape) or shape[-1:] != wanted.shape[-1:]:
+                return False
+            values.append(KerasTensor((None, *shape[1:]), wanted.dtype, name=wanted.name))
+
+        def call(layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+            layer._check_inputs(layer._first_argument(args, kwargs))
+            return layer._output_spec(args, kwargs)
+
+        try:
+            self._graph.run(values, call)
+        except ValueError:
+            return False
+        return True
+
+    def _check_input_shapes(self, inputs: Any) -> bool:
         """Check whole arrays against the model's inputs, by shape only.
+
+        Returns
+        -------
+        bool
+            Whether they have the model's own sizes; False if the layers take others too.
 
         Raises
         ------
         ValueError
             With the shape that came, the shape that is expected and the fix in code.
         """
-        for x, wanted, spec in zip(
-            self._arrange(inputs), self._inputs, self.input_spec, strict=True
-        ):
-            shape = tuple(np.shape(x)) if not hasattr(x, "shape") else tuple(x.shape)
+        arrays = [
+            _Shaped(tuple(x.shape) if hasattr(x, "shape") else np.shape(x), wanted.dtype)
+            for x, wanted in zip(self._arrange(inputs), self._inputs, strict=True)
+        ]
+        for x, spec in zip(arrays, self.input_spec, strict=True):
             try:
-                check_inputs(spec, _Shaped(shape, wanted.dtype), self.name)
+                check_inputs(spec, x, self.name)
             except ValueError:
+                if self._accepts(arrays):
+                    return False
                 raise ValueError(
                     f'Model "{self.name}", input "{spec.name}": expects data of shape '
-                    f"{shape_text(spec.shape or (), 'N')}, got {shape_text(shape)}."
-                    f"{shape_hint(shape, spec.shape)}"
+                    f"{shape_text(spec.shape or (), 'N')}, got {shape_text(x.shape)}."
+                    f"{shape_hint(x.shape, spec.shape)}"
                 ) from None
+        return True
 
     # ---- symbolic ----
 
@@ -319,6 +371,25 @@ class Functional(Model):
 
         if type(self) is not Functional and not _takes_graph(type(self)):
             return Model.get_config(self)
+        layers = []
+        calls, inputs, outputs = self._graph_state()
+        for operation, own in zip(self._graph.operations, calls, strict=True):
+            config = serialize_object(operation)
+            config["name"] = operation.name
+            config["inbound_nodes"] = own
+            layers.append(config)
+        return copy.deepcopy(
+            {
+                "name": self.name,
+                "trainable": self.trainable,
+                "layers": layers,
+                "input_layers": inputs,
+                "output_layers": outputs,
+            }
+        )
+
+    def _graph_state(self) -> tuple[list[list[Any]], Any, Any]:
+        """The calls of each layer, the inputs and the outputs, tensors by their layers' names."""
         numbers: dict[Node, int] = {}
         for operation in self._graph.operations:
             kept = [node for node in operation._inbound_nodes if node in self._graph.nodes]
@@ -334,26 +405,30 @@ class Functional(Model):
             inner = isinstance(tensor._keras_history.operation, Functional)
             return [name, number + inner, position]
 
-        layers = []
-        for operation in self._graph.operations:
-            calls = [
+        calls = [
+            [
                 _node_config(node, reference)
                 for node in operation._inbound_nodes
                 if node in self._graph.nodes and not node.is_input
             ]
-            config = serialize_object(operation)
-            config["name"] = operation.name
-            config["inbound_nodes"] = calls
-            layers.append(config)
-        return copy.deepcopy(
-            {
-                "name": self.name,
-                "trainable": self.trainable,
-                "layers": layers,
-                "input_layers": map_structure(end, self._inputs_struct),
-                "output_layers": map_structure(end, self._outputs_struct),
-            }
-        )
+            for operation in self._graph.operations
+        ]
+        ends = map_structure(end, self._inputs_struct), map_structure(end, self._outputs_struct)
+        return calls, *ends
+
+    # ---- copies and pickles ----
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        for name in ("_graph", "_inputs", "_outputs", "_inputs_struct", "_outputs_struct"):
+            del state[name]
+        state["_graph_state"] = (self._graph.operations, *self._graph_state())
+        return state
+
+    def _restore_graph(self, graph: Any) -> None:
+        operations, calls, *ends = graph
+        layers = {layer.name: layer for layer in operations}
+        self._set_graph(*connect(layers, list(zip(operations, calls, strict=True)), *ends))
 
 
 class _Shaped:

@@ -99,8 +99,12 @@ class Model(Trainer, Layer):
         outputs = self._invoke((inputs,), {"training": bool(training)}, keep_maps=True)
         return map_structure(channels_last, outputs)
 
-    def _check_input_shapes(self, inputs: Any) -> None:
-        """Check whole arrays by shape; a model given by code has nothing to check against."""
+    def _check_input_shapes(self, inputs: Any) -> bool:
+        """Check whole arrays by shape; False if they are not of the shapes the model is made for.
+
+        A model given by code has nothing to check against.
+        """
+        return True
 
     # ---- layers ----
 
@@ -241,6 +245,35 @@ class Model(Trainer, Layer):
             f"Model.export(format={format!r}) is not available; use `model.save('x.keras')`, "
             "which Keras opens."
         )
+
+    # ---- copies and pickles ----
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Layers with their weights, how they are put together, and what `compile` was told.
+
+        Plans are left out: a copy records its own.
+        """
+        state = super().__getstate__()
+        for name in ("_trainer_state", "loss", "history"):
+            state.pop(name, None)
+        state["_compiled_state"] = self._compiled_state()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        compiled = state.pop("_compiled_state", None)
+        graph = state.pop("_graph_state", None)
+        super().__setstate__(state)
+        self._restore_graph(graph)
+        if compiled is not None:
+            self._restore_compiled(compiled)
+
+    def _restore_graph(self, graph: Any) -> None:
+        """Put the layers together again; those of a model given by code are not."""
+        if graph is not None:
+            # A subclass of Model that is a graph becomes Functional with its first object.
+            _insert_functional(type(self))
+            self._restore_graph(graph)
 
     # ---- configuration ----
 

@@ -226,11 +226,15 @@ class Sequential(Model):
         if self._layers and self._layers[0].input_spec is not None:
             check_inputs(self._layers[0].input_spec, inputs, self._layers[0].name)
 
-    def _check_input_shapes(self, inputs: Any) -> None:
+    def _check_inputs(self, first: Any) -> None:
         if self._functional is not None:
-            self._functional._check_input_shapes(inputs)
-        else:
-            self._check_first_layer(inputs)
+            self._functional._check_inputs(first)
+
+    def _check_input_shapes(self, inputs: Any) -> bool:
+        if self._functional is not None:
+            return self._functional._check_input_shapes(inputs)
+        self._check_first_layer(inputs)
+        return True
 
     @property
     def input_spec(self) -> Any:
@@ -308,6 +312,16 @@ class Sequential(Model):
         if self._layers and isinstance(self._layers[0], InputLayer):
             return self._layers[0].dtype
         return self.compute_dtype
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state["_functional"] = None
+        state["_graph_state"] = self._functional is not None
+        return state
+
+    def _restore_graph(self, graph: Any) -> None:
+        if graph:
+            self.build(self._layers[0].batch_shape)
 
     def get_config(self) -> dict[str, Any]:
         """The layers' configurations, in Keras's format."""

@@ -8,6 +8,7 @@ recorded once and run many times as well as for a single `apply`. What changes f
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import re
@@ -413,6 +414,31 @@ class Optimizer:
         pattern = self._no_decay_names
         return pattern is None or pattern.search(variable.name) is None
 
+    # --- Copies and pickles ---
+
+    def _settings(self) -> tuple[type[Optimizer], dict[str, Any], Any]:
+        config = self.get_config()
+        if not isinstance(self._learning_rate, HostVariable):
+            config["learning_rate"] = self._learning_rate
+        return type(self), config, self._no_decay_names
+
+    def without_state(self) -> Optimizer:
+        """Return an optimizer of the same settings that has not trained anything yet."""
+        return _remake(*self._settings(), 0)
+
+    def __reduce__(self) -> Any:
+        # A copy of its own knows no model, so it cannot hold what was gathered for one's weights.
+        if self._slots:
+            warnings.warn(
+                f"The copy of the optimizer {self.name!r} starts anew: what it gathered belongs "
+                "to the weights it trains. Copy or save the model to keep both.",
+                stacklevel=3,
+            )
+        return _remake, (*self._settings(), 0 if self._slots else int(self._iterations))
+
+    def __copy__(self) -> Optimizer:
+        return copy.deepcopy(self)
+
     # --- Files ---
 
     def set_weights(self, weights: Sequence[Any]) -> None:
@@ -488,6 +514,14 @@ class Optimizer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}>"
+
+
+def _remake(cls: type[Optimizer], config: dict[str, Any], names: Any, steps: int) -> Optimizer:
+    """An optimizer from its settings, for copies and pickles."""
+    made = cls.from_config(config)
+    made._no_decay_names = names
+    made.iterations.assign(steps)
+    return made
 
 
 @functools.lru_cache(maxsize=64)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,11 @@ def to_array(value: Any, name: str) -> np.ndarray:
             f"{name}: sparse matrices are not supported, got {type(value).__name__}: use "
             f"{name}.toarray()"
         )
+    elif inspect.isgeneratorfunction(value):
+        raise TypeError(
+            f"{name}: got the function {value.__name__}, expected data or a generator: call it, "
+            f"{value.__name__}(...)"
+        )
     else:
         array = _numpy_array(value, name)
     if array.ndim == 0:
@@ -86,12 +92,38 @@ def _numpy_array(value: Any, name: str) -> np.ndarray:
         return np.asarray(value)
     except ValueError as error:
         if isinstance(value, (list, tuple)):
-            shapes = sorted({np.shape(part) for part in value if np.ndim(part) or True})
-            raise ValueError(
-                f"{name}: a list of {len(value)} items of different shapes "
-                f"{', '.join(map(str, shapes[:3]))} is no array; all samples need one shape"
-            ) from None
+            raise _ragged(value, name) from None
         raise ValueError(f"{name}: cannot be made an array: {error}") from error
+
+
+def _ragged(value: Sequence[Any], name: str) -> ValueError:
+    """The error for a list or tuple that is no array, with the most likely meaning."""
+    kind = type(value).__name__
+    arrays = [part for part in value if isinstance(part, (np.ndarray, Tensor))]
+    if name == "x" and len(value) in (2, 3) and len(arrays) == len(value):
+        if len({len(part) if part.ndim else 0 for part in arrays}) == 1:
+            shapes = " and ".join(str(tuple(part.shape)) for part in arrays)
+            return ValueError(
+                f"x: a {kind} of arrays of shape {shapes} is no array; inputs and labels are two "
+                "arguments, as in fit(x, y)"
+            )
+    if value and all(isinstance(part, tuple) for part in value):
+        return ValueError(
+            f"{name}: a {kind} of {len(value)} tuples is no array; for batches (x, y) give an "
+            f"iterator of them, iter({name}), or one array of all samples and one of all labels"
+        )
+    found = sorted({_shape_text(part) for part in value})
+    return ValueError(
+        f"{name}: a {kind} of {len(value)} items of different shapes {', '.join(found[:3])} is "
+        "no array; all samples need one shape"
+    )
+
+
+def _shape_text(part: Any) -> str:
+    try:
+        return str(np.shape(part))
+    except ValueError:
+        return "(ragged)"
 
 
 def _engine_dtype(array: np.ndarray, name: str) -> str:

@@ -18,11 +18,13 @@ import numpy as np
 from pycnn._core import ShapeError
 from pycnn.keras.layers._tree import flatten
 from pycnn.keras.losses._checks import check_targets
+from pycnn.keras.optimizers import Optimizer
 
 __all__ = [
     "check_count",
     "check_label_shapes",
     "check_label_values",
+    "check_optimizer",
     "check_output_activation",
     "check_shuffle",
     "check_validation_freq",
@@ -170,6 +172,28 @@ def check_validation_freq(freq: Any) -> None:
     if isinstance(freq, bool) or not isinstance(freq, (int, np.integer)) or freq < 1:
         raise ValueError(
             f"fit: validation_freq must be a number of epochs or a list of them, got {freq!r}"
+        )
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Check that what a model holds as its optimizer is one.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    TypeError
+        If it is something else, which an assignment to ``model.optimizer`` can bring.
+    """
+    if optimizer is None:
+        raise ValueError(
+            "fit: the model has no optimizer (compile was told optimizer=None): set one, as in "
+            'model.optimizer = "adam", or call compile(optimizer="adam", ...)'
+        )
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            "fit: model.optimizer must be a name or an optimizer of pycnn.keras.optimizers, got "
+            f"{optimizer!r} of type {type(optimizer).__name__}"
         )
 
 

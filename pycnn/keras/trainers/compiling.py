@@ -29,6 +29,7 @@ class TrainingState:
     def __init__(self) -> None:
         self.compile_loss: CompileLoss | None = None
         self.compile_metrics: CompileMetrics | None = None
+        self.optimizer: Any = None
         self.loss_tracker: Any = None
         self.steps = StepCache()
         self.predict_steps = StepCache()
@@ -52,12 +53,11 @@ class CompiledModel:
     compute_dtype: str
     trainable_variables: list[Any]
     build: Callable[..., None]
-    _check_input_shapes: Callable[[Any], None]
+    _check_input_shapes: Callable[[Any], bool]
     _flatten_layers: Callable[..., Any]
     _regularization_losses: Callable[[], list[Any]]
 
     compiled: bool = False
-    optimizer: Any = None
     loss: Any = None
     history: Any = None
     run_eagerly: bool = False
@@ -74,6 +74,20 @@ class CompiledModel:
         if state is None:
             state = self.__dict__["_trainer_state"] = TrainingState()
         return state
+
+    @property
+    def optimizer(self) -> Any:
+        """What updates the weights; another one takes over with the next step."""
+        return self._fit_state.optimizer
+
+    @optimizer.setter
+    def optimizer(self, value: Any) -> None:
+        if isinstance(value, (str, type, Mapping)):
+            value = optimizers_module.get(value)
+        state = self._fit_state
+        state.optimizer = value
+        if self.compiled:
+            state.config["optimizer"] = value  # for files and copies
 
     @property
     def _validation_given(self) -> bool:
@@ -178,9 +192,9 @@ class CompiledModel:
         if made is not None and self.built:
             self._check_optimizer(made)
         state.predict_steps = self._fit_state.predict_steps
+        state.optimizer = made
         self.__dict__["_trainer_state"] = state
         self.__dict__["loss"] = loss
-        self.optimizer = made
         self.run_eagerly = False
         self.jit_compile = False
         self.steps_per_execution = count or 1
@@ -434,6 +448,30 @@ class CompiledModel:
                 "call compile() again for it to take effect",
                 stacklevel=4,
             )
+
+    # ---- copies and pickles ----
+
+    def _compiled_state(self) -> dict[str, Any] | None:
+        """What a copy needs to be compiled as this model is; None if it is not compiled."""
+        if not self.compiled:
+            return None
+        arguments = dict(self._fit_state.config)
+        made = self.optimizer
+        state: dict[str, Any] = {"arguments": arguments, "variables": None}
+        if made is not None:
+            arguments["optimizer"] = made.without_state()
+            if made.built:
+                state["variables"] = list(made._trainable_variables)
+                state["numbers"] = [variable.numpy() for variable in made.variables]
+        return state
+
+    def _restore_compiled(self, state: dict[str, Any]) -> None:
+        """Compile from the result of `_compiled_state`; the optimizer goes on where it was."""
+        CompiledModel.compile(self, **state["arguments"])
+        if state["variables"] is not None:
+            self.optimizer.build(state["variables"])
+            for variable, value in zip(self.optimizer.variables, state["numbers"], strict=True):
+                variable.assign(value)
 
     # ---- files ----
 

@@ -226,9 +226,7 @@ class _Outputs:
         return [whole[: self._filled] for whole in self._arrays]
 
 
-def predict_batches(
-    model: Any, data: Data, cache: StepCache, callbacks: Any, interrupts: Interrupts
-) -> Any:
+def predict_batches(model: Any, data: Data, cache: StepCache, callbacks: Any) -> Any:
     """Run one prediction; returns the outputs of all samples in the model's structure."""
     group = model.steps_per_execution
     looking = callbacks.wants_batches("predict")
@@ -238,12 +236,7 @@ def predict_batches(
     for step, (run, index, _) in enumerate(_calls(model, "predict", data, cache)):
         if looking and step % group == 0:
             callbacks.on_predict_batch_begin(step)
-        interrupts.busy = True
-        batch = run(*index)
-        interrupts.busy = False
-        collected.add(batch)
-        if interrupts.pending:
-            interrupts.check()
+        collected.add(batch := run(*index))  # nothing to keep together: Ctrl-C ends it at once
         if structure is None:
             structure = cache.last_outputs
         if looking:

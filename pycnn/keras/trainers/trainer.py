@@ -324,12 +324,9 @@ class Trainer(CompiledModel):
             steps=data.steps,
         )
         self.stop_predicting = False
-        with Interrupts() as interrupts:
-            calls.on_predict_begin()
-            outputs = loop.predict_batches(
-                self, data, self._fit_state.predict_steps, calls, interrupts
-            )
-            calls.on_predict_end()
+        calls.on_predict_begin()
+        outputs = loop.predict_batches(self, data, self._fit_state.predict_steps, calls)
+        calls.on_predict_end()
         return outputs
 
     @checks.renamed_arguments
@@ -502,19 +499,19 @@ class Trainer(CompiledModel):
         x, y, _ = inputs.structures
         if not self.built and isinstance(x, np.ndarray) and self._is_sequential:
             self.build((None, *x.shape[1:]))
-        self._check_input_shapes(x)
+        as_made = self._check_input_shapes(x)
         if mode == "predict":
             return
-        if mode == "train" and self.optimizer is None:
-            raise ValueError('fit: the model was compiled without an optimizer: optimizer="adam"')
+        if mode == "train":
+            checks.check_optimizer(self.optimizer)
         loss = self._fit_state.compile_loss
         if loss is not None and y is None:
             raise ValueError(
                 f"y: labels are missing: the model was compiled with the loss {self.loss!r}"
             )
         outputs = getattr(self, "outputs", None)
-        if loss is None or outputs is None:
-            return
+        if loss is None or outputs is None or not as_made:
+            return  # labels are checked when the step is recorded
         flat = flatten(outputs)
         names, _ = self._output_list(flat)
         labels = self._by_output(y, names, "y")

@@ -10,6 +10,7 @@ from pycnn.keras.config import (
 )
 from pycnn.keras.random import set_random_seed
 from pycnn.keras.trainers.progress import Progbar
+from pycnn.keras.utils.dataset import PyDataset
 from pycnn.keras.utils.numerical import normalize, to_categorical
 from pycnn.keras.utils.registration import (
     CustomObjectScope,
@@ -20,9 +21,13 @@ from pycnn.keras.utils.registration import (
     register_keras_serializable,
 )
 
+Sequence = PyDataset  # its name in earlier versions of Keras
+
 __all__ = [
     "CustomObjectScope",
     "Progbar",
+    "PyDataset",
+    "Sequence",
     "clear_session",
     "custom_object_scope",
     "disable_interactive_logging",
