@@ -262,8 +262,8 @@ add_bias(const int NV, const piece *piece, vec bias[CHANNELS][VECS])
         }
 }
 
-/* One tile of channels of dy, over the blocks of `images` images. Writes its part of dw [OC][C][KH][KW] and, when
- * `db` is there, of db [OC]. */
+/* One tile of channels of dy, over the blocks of `images` images. Writes its part of
+ * dw [OC][C][KH][KW] and, when `db` is there, of db [OC]. */
 void
 PCNN_K(conv2d_dw_taps)(const void *geometry, const void *px, const void *pdy, void *dw, void *db,
                        int64_t images, int64_t tile)
