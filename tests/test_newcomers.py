@@ -162,6 +162,47 @@ def test_batches_by_number() -> None:
         len(keras.utils.PyDataset())
 
 
+# ---- code of one's own ----
+
+
+class Forgetful(L.Layer):
+    """A layer whose constructor does not call the base's."""
+
+    def __init__(self) -> None:
+        self.inner = L.Dense(2)
+
+
+def test_a_layer_without_its_base_says_so_when_it_is_put_into_a_model() -> None:
+    for make in (
+        lambda: keras.Sequential([L.Input((3,)), Forgetful()]),
+        lambda: Forgetful()(np.ones((2, 3), "float32")),
+    ):
+        with pytest.raises(RuntimeError, match=r"Forgetful.*super\(\).__init__\(\)"):
+            make()
+
+
+@pytest.mark.parametrize("kind", ["loss", "metric"])
+def test_numbers_looked_at_in_a_loss_of_ones_own(kind: str) -> None:
+    def looking(y_true: Any, y_pred: Any) -> Any:
+        return float(keras.ops.mean(keras.ops.square(y_true - y_pred)))
+
+    model = keras.Sequential([L.Input((3,)), L.Dense(2)])
+    if kind == "loss":
+        model.compile("sgd", looking)
+    else:
+        model.compile("sgd", "mse", metrics=[looking])
+    with pytest.raises(RuntimeError, match="no numbers to look at") as caught:
+        model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+    assert "pycnn.keras.ops" in caught.value.__notes__[0]
+
+
+def test_the_learning_rate_to_try_after_nan_is_a_sensible_one() -> None:
+    model = keras.Sequential([L.Input((3,)), L.Dense(2)])
+    model.compile(keras.optimizers.SGD(1e30), "mse")
+    with pytest.warns(RuntimeWarning, match="such as 0.01"):
+        model.fit(np.ones((8, 3)), np.zeros((8, 2)), batch_size=2, epochs=2, verbose=0)
+
+
 # ---- settings ----
 
 

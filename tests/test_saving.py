@@ -502,16 +502,19 @@ def test_state_of_an_optimizer_that_never_stepped(tmp_path: Path) -> None:
         np.testing.assert_array_equal(a, b.numpy())
 
 
-def test_a_loss_keeps_its_settings(tmp_path):
-    model = pycnn.keras.Sequential([pycnn.keras.Input((2,)), layers.Dense(1)])
-    x, y = np.ones((4, 2), np.float32), np.full((4, 1), 9.0, np.float32)
-    for loss in (
-        pycnn.keras.losses.Huber(delta=0.25),
-        pycnn.keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.25),
-        pycnn.keras.losses.CategoricalCrossentropy(label_smoothing=0.25),
-    ):
-        model.compile("sgd", loss)
-        model.save(tmp_path / "m.keras")
-        again = pycnn.keras.models.load_model(tmp_path / "m.keras")
-        assert again.loss.get_config() == loss.get_config()
-        assert again.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
+@pytest.mark.parametrize(
+    ("loss", "activation"),
+    [
+        (pycnn.keras.losses.Huber(delta=0.25), None),
+        (pycnn.keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.25), None),
+        (pycnn.keras.losses.CategoricalCrossentropy(label_smoothing=0.25), "softmax"),
+    ],
+)
+def test_a_loss_keeps_its_settings(loss, activation, tmp_path):
+    model = pycnn.keras.Sequential([pycnn.keras.Input((2,)), layers.Dense(2, activation)])
+    x, y = np.full((2, 2), 5.0, np.float32), np.eye(2, dtype=np.float32)
+    model.compile("sgd", loss)
+    model.save(tmp_path / "m.keras")
+    again = pycnn.keras.models.load_model(tmp_path / "m.keras")
+    assert again.loss.get_config() == loss.get_config()
+    assert again.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)

@@ -513,10 +513,17 @@ def test_a_leaf_may_die_before_backward() -> None:
     assert u.grad.tolist() == [1.0]
 
 
-def test_tensors_are_neither_copied_nor_pickled() -> None:
+def test_plans_and_placeholders_are_neither_copied_nor_pickled() -> None:
+    """Tensors with numbers are, see test_copies.py."""
+    with _core.capture() as tape:
+        x = tape.placeholder((2,))
+        for make in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(RuntimeError, match="no numbers"):
+                make(x)
+        plan = tape.compile([ops.square(x)])
     for make in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="pickle"):
-            make(tensor([1.0]))
+            make(plan)
 
 
 def test_types_are_closed() -> None:

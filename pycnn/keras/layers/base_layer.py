@@ -201,11 +201,7 @@ class Layer(LayerState):
 
     def _invoke(self, args: tuple[Any, ...], kwargs: dict[str, Any], keep_maps: bool) -> Any:
         """Run the layer; with `keep_maps` images come back as Maps."""
-        if not getattr(self, "_super_called", False):
-            raise RuntimeError(
-                f"In layer {type(self).__name__}, you forgot to call `super().__init__()` as the "
-                "first statement in the `__init__()` method."
-            )
+        self._check_constructed()
         # Most calls have one tensor and no more: no structure to walk.
         single = len(args) == 1 and not kwargs and isinstance(args[0], (Tensor, Maps))
         if not single and has_symbolic(args, kwargs):

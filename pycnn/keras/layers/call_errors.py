@@ -8,7 +8,7 @@ from typing import Any
 from pycnn.keras._errors import accepted_arguments, unknown_arguments
 from pycnn.keras.layers._tree import flatten
 
-__all__ = ["explain_missing", "note_call"]
+__all__ = ["explain_missing", "note_call", "note_step"]
 
 
 def explain_missing(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -38,4 +38,14 @@ def note_call(error: Exception, layer: Any, args: tuple[Any, ...]) -> None:
         error.add_note(
             "Inside a model a layer's `call` is recorded, not computed: use pycnn.ops (where, "
             "sum, ...) instead of NumPy, float(), item() or an `if` on numbers."
+        )
+
+
+def note_step(error: Exception) -> None:
+    """Note on an error from recording a step, where no layer's call has noted it."""
+    if "belongs to a capture" in str(error) and not getattr(error, "__notes__", None):
+        error.add_note(
+            "A step of training is recorded, not computed: losses and metrics of your own use "
+            "pycnn.keras.ops (mean, square, where, ...) instead of NumPy, float(), item() or an "
+            "`if` on numbers."
         )

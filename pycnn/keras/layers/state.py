@@ -75,6 +75,13 @@ class LayerState:
         own["built"] = False
         own["supports_masking"] = False
 
+    def _check_constructed(self) -> None:
+        if not getattr(self, "_super_called", False):
+            raise RuntimeError(
+                f"In layer {type(self).__name__}, you forgot to call `super().__init__()` as the "
+                "first statement in the `__init__()` method."
+            )
+
     # ---- ownership ----
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -82,6 +82,7 @@ class Sequential(Model):
                 "Only instances of `keras.Layer` can be added to a Sequential model. Received: "
                 f"{layer!r} (of type {type(layer).__name__})."
             )
+        layer._check_constructed()
         if any(layer.name == other.name and layer is not other for other in self._layers):
             raise ValueError(
                 "All layers added to a Sequential model should have unique names. Name "

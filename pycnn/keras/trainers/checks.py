@@ -457,7 +457,7 @@ def warn_not_finite(
     if learning_rate is not None:
         reasons.append(
             f"the learning rate is {learning_rate:g}: try a smaller one such as "
-            f"{learning_rate / 10:g}"
+            f"{min(learning_rate / 10, 0.01):g}"
         )
     warnings.warn(
         f"the loss became {'NaN' if math.isnan(loss) else loss} at step {step} of epoch {epoch}; "

@@ -25,6 +25,7 @@ from pycnn.keras._convert import cast
 from pycnn.keras._label import label
 from pycnn.keras._maps import SeedFeed, channels_last, seed_feed
 from pycnn.keras.layers._tree import flatten, map_structure, pack_like
+from pycnn.keras.layers.call_errors import note_step
 
 __all__ = ["Step", "StepCache", "StepData", "signature"]
 
@@ -247,7 +248,11 @@ def record(model: Any, mode: str, data: StepData, size: int | None) -> Step:
             if mode == "predict":
                 return Step(tape.compile(flatten(outputs)), feed, outputs)
             with label("(loss)"):
-                loss = model._record_losses(x, y, outputs, sample_weight, mode == "train")
+                try:
+                    loss = model._record_losses(x, y, outputs, sample_weight, mode == "train")
+                except RuntimeError as error:
+                    note_step(error)
+                    raise
         if numbers is not None:
             _record_update(model, tape, loss, numbers.shape)
         optimizer = model.optimizer if mode == "train" else None
