@@ -155,24 +155,6 @@ typedef struct {
     int64_t columns, partial, images;
 } terms;
 
-/* One image for CB channels of x by PB panels. */
-ALWAYS_INLINE void
-add_image(const int CB, const int PB, const real *v, const real *d, int64_t d_panel,
-          vec acc[CHANNELS][2])
-{
-    vec value[2];
-    UNROLL
-    for (int p = 0; p < PB; p++)
-        value[p] = vload(d + p * d_panel);
-    UNROLL
-    for (int c = 0; c < CB; c++) {
-        vec x = vset(v[c * PCNN_BLOCK]);
-        UNROLL
-        for (int p = 0; p < PB; p++)
-            acc[c][p] = vfma(value[p], x, acc[c][p]);
-    }
-}
-
 /* CB channels of x by PB panels over all terms; CB and PB are literals at every call. */
 ALWAYS_INLINE void
 product(const int CB, const int PB, bool first, const terms *over, const real *v, int64_t v_column,
@@ -188,13 +170,19 @@ product(const int CB, const int PB, bool first, const terms *over, const real *v
     }
     for (int64_t k = over->columns; k > 0; k--, v += v_column, d += PCNN_BLOCK * LANES) {
         const int64_t images = k > over->partial ? PCNN_BLOCK : over->images;
-        int64_t image = 0; /* two at a time, as in the forward pass */
-        for (; image + 2 <= images; image += 2) {
-            add_image(CB, PB, v + image, d + image * LANES, d_panel, acc);
-            add_image(CB, PB, v + image + 1, d + (image + 1) * LANES, d_panel, acc);
+        for (int64_t image = 0; image < images; image++) {
+            vec value[2];
+            UNROLL
+            for (int p = 0; p < PB; p++)
+                value[p] = vload(d + p * d_panel + image * LANES);
+            UNROLL
+            for (int c = 0; c < CB; c++) {
+                vec x = vset(v[c * PCNN_BLOCK + image]);
+                UNROLL
+                for (int p = 0; p < PB; p++)
+                    acc[c][p] = vfma(value[p], x, acc[c][p]);
+            }
         }
-        if (image < images)
-            add_image(CB, PB, v + image, d + image * LANES, d_panel, acc);
     }
     UNROLL
     for (int c = 0; c < CB; c++) {
