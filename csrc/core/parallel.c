@@ -1,13 +1,13 @@
 /* The pool: fork-join over chunks of items.
  *
  * A job is published by bumping `generation`; workers that see the new number help until the
- * chunks run out, and the caller returns when every helper that joined has left. Every worker begins
- * with a share of its own, neighbouring chunks, and then helps with the others': so the same data is
- * touched by the same thread in one job after another, as long as all are equally fast, and stays in
- * its caches. Where cores do not share a cache, moving it costs as much as memory does. Workers spin
- * briefly for the next job (a fork-join between spinning threads costs well under a microsecond,
- * a wake-up through the kernel about five) and then sleep. When there are more threads than
- * processors a spinner only steals time, so they sleep at once.
+ * chunks run out, and the caller returns when every helper that joined has left. Every worker
+ * begins with a share of its own, neighbouring chunks, and then helps with the others': so the same
+ * data is touched by the same thread in one job after another, as long as all are equally fast, and
+ * stays in its caches. Where cores do not share a cache, moving it costs as much as memory does.
+ * Workers spin briefly for the next job (a fork-join between spinning threads costs well under a
+ * microsecond, a wake-up through the kernel about five) and then sleep. When there are more threads
+ * than processors a spinner only steals time, so they sleep at once.
  *
  * Every thread that works, the caller included, has denormals flushed to zero for the time of a
  * run, so that results do not depend on who computed them. */

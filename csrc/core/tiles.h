@@ -1,6 +1,6 @@
 /* 0..n-1 (channels, rows, blocks) cut into the fewest tiles of at most `most`, as even as can be:
- * tile t of `tiles` begins at n * t / tiles. Even tiles matter: a tile of one channel would leave the
- * FMA units idle. */
+ * tile t of `tiles` begins at n * t / tiles. Even tiles matter: a tile of one channel would leave
+ * the FMA units idle. */
 #ifndef PCNN_CORE_TILES_H
 #define PCNN_CORE_TILES_H
 

@@ -2,18 +2,18 @@
  *
  * A register tile is OB output channels by PB pixels by the 16 images of a block, held in
  * OB * PB * VECS accumulators while c, i and j run: one tap loads PB * VECS vectors of x and OB
- * weights (broadcast) for OB * PB * VECS fused multiply-adds. Padding is never stored: a tap outside
- * x is left out by shortening the loops over i and j, and as a tile is one pixel wide there (and
- * everywhere, with 16 registers), this costs nothing inside and wastes nothing at the edges.
+ * weights (broadcast) for OB * PB * VECS fused multiply-adds. Padding is never stored: a tap
+ * outside x is left out by shortening the loops over i and j, and as a tile is one pixel wide there
+ * (and everywhere, with 16 registers), this costs nothing inside and wastes nothing at the edges.
  *
  * Weights are packed [tile][c][i][j][OB] so that they are read once, in order. Tall tiles (many
  * channels, few pixels) read each line of x for more multiply-adds, which matters as C * KH rows of
- * x do not fit the first-level cache. Many channels are summed in chunks, between which the sums wait
- * in y: planes that are a power of two apart would fall on the same few lines of the cache. Bias and
- * activation are applied before y leaves it.
+ * x do not fit the first-level cache. Many channels are summed in chunks, between which the sums
+ * wait in y: planes that are a power of two apart would fall on the same few lines of the cache.
+ * Bias and activation are applied before y leaves it.
  *
- * A block with at most eight images is computed by halves of its lines: twice the pixels by half the
- * vectors in as many accumulators. The other half of y is written as zeros. */
+ * A block with at most eight images is computed by halves of its lines: twice the pixels by half
+ * the vectors in as many accumulators. The other half of y is written as zeros. */
 #include "isa/kernels.h"
 #include "isa/vecmath.h"
 #include "ops/activation.h"
@@ -78,9 +78,9 @@ typedef struct {
     ivec images[VECS]; /* all ones in the lanes of images that there are; for halves */
 } taps;
 
-/* OB output channels by PB pixels by the first NV vectors of a line. All are literals at every call:
- * the loops over them unroll, acc stays in registers. So is WHOLE: all channels of x at once, with bias
- * and relu. Around few taps, asking costs as much as the taps. */
+/* OB output channels by PB pixels by the first NV vectors of a line. All are literals at every
+ * call: the loops over them unroll, acc stays in registers. So is WHOLE: all channels of x at once,
+ * with bias and relu. Around few taps, asking costs as much as the taps. */
 ALWAYS_INLINE void
 tile(const int OB, const int PB, const int NV, const bool WHOLE, const taps *t, const real *x,
      const real *w, const real *b, real *y)

@@ -56,8 +56,8 @@ PCNN_K(conv2d_dw_tiles)(const void *geometry)
     return cut_of(geometry).dy_tiles;
 }
 
-/* A tile's sums over channels of x and taps, its parts, are numbered (x tile, i, j). As many fit the
- * totals as a group has. */
+/* A tile's sums over channels of x and taps, its parts, are numbered (x tile, i, j). As many fit
+ * the totals as a group has. */
 int64_t
 PCNN_K(conv2d_dw_groups)(const void *geometry)
 {
@@ -72,8 +72,8 @@ typedef struct {
     int64_t dy_block, dy_row; /* of the copied piece */
 } steps;
 
-/* total[o][k] += sum over blocks, rows and columns of dy[o] * x[k], in the first NV vectors of lines;
- * OB, XB and NV are literals. */
+/* total[o][k] += sum over blocks, rows and columns of dy[o] * x[k], in the first NV vectors of
+ * lines; OB, XB and NV are literals. */
 ALWAYS_INLINE void
 accumulate(const int OB, const int XB, const int NV, vec *total, const real *x, const real *dy,
            int64_t blocks, int64_t rows, int64_t columns, const steps *s)
@@ -176,9 +176,9 @@ inside(int64_t offset, int64_t stride, int64_t extent, int64_t n, int64_t *begin
     *end = last < *begin ? *begin : last < n ? last : n;
 }
 
-/* Copies a piece of dy to [blocks][rows][columns][OB][16], and adds it up for db. A plane's share of
- * a piece is too short for the processor to foresee the next one: the next rows are asked for. NV, the
- * vectors of a line that count, is a literal. */
+/* Copies a piece of dy to [blocks][rows][columns][OB][16], and adds it up for db. A plane's share
+ * of a piece is too short for the processor to foresee the next one: the next rows are asked for.
+ * NV, the vectors of a line that count, is a literal. */
 ALWAYS_INLINE void
 copy_piece(const int NV, const pcnn_conv2d_geometry *g, int64_t OB, const real *dy, real *piece,
            int64_t blocks, int64_t rows, int64_t columns, vec *bias)
@@ -212,7 +212,8 @@ minimum(int64_t a, int64_t b)
 }
 
 /* One tile of channels of dy and one of `groups` groups of parts, over the blocks of
- * `images` images. Writes its part of dw [OC][C][KH][KW], and, when `db` is there, its part of db [OC]. */
+ * `images` images. Writes its part of dw [OC][C][KH][KW], and, when `db` is there, its part of db
+ * [OC]. */
 void
 PCNN_K(conv2d_dw_n16)(const void *geometry, const void *x, const void *dy, void *dw, void *db,
                       int64_t images, int64_t tile, int64_t group, int64_t groups)

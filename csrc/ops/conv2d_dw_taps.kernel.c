@@ -1,16 +1,16 @@
 /* The gradient of the weights and bias of a first layer, in layout N16: as conv2d_dw.kernel.c, for
  * an x of so few channels that they do not fill a register tile.
  *
- * A register tile is OB channels of dy by XB taps that are neighbours in a row of the kernel, for one
- * channel of x: XB vectors of x and OB of dy make OB * XB multiply-adds. A tap's products run over the
- * rectangle of pixels where it lies inside x. The taps of a tile share most of theirs; the columns
- * at the edges that they do not share are added tap by tap, over all rows of a block at once. Nothing
- * is multiplied by a padding.
+ * A register tile is OB channels of dy by XB taps that are neighbours in a row of the kernel, for
+ * one channel of x: XB vectors of x and OB of dy make OB * XB multiply-adds. A tap's products run
+ * over the rectangle of pixels where it lies inside x. The taps of a tile share most of theirs; the
+ * columns at the edges that they do not share are added tap by tap, over all rows of a block at
+ * once. Nothing is multiplied by a padding.
  *
- * Pixels are cut into pieces of rows (and columns, where rows are long) that stay in the first-level
- * cache while all tiles of taps pass over them; meanwhile they ask for the lines of the next piece,
- * as memory is slower than the multiply-adds. A piece's sum starts from zero and is then added to a
- * total. Of a block with at most eight images only half of each line is read. */
+ * Pixels are cut into pieces of rows (and columns, where rows are long) that stay in the
+ * first-level cache while all tiles of taps pass over them; meanwhile they ask for the lines of the
+ * next piece, as memory is slower than the multiply-adds. A piece's sum starts from zero and is
+ * then added to a total. Of a block with at most eight images only half of each line is read. */
 #include "isa/kernels.h"
 #include "isa/vec.h"
 #include "ops/conv2d.h"
@@ -64,8 +64,9 @@ typedef struct {
     int64_t dy_channel, dy_row;
 } steps;
 
-/* total[o * total_step + k] += sum over rows and columns of dy[o] * x[k], in the first NV vectors of
- * lines; OB, XB and NV are literals. From `next` and `other` on a line is asked for at every pixel. */
+/* total[o * total_step + k] += sum over rows and columns of dy[o] * x[k], in the first NV vectors
+ * of lines; OB, XB and NV are literals. From `next` and `other` on a line is asked for at every
+ * pixel. */
 ALWAYS_INLINE void
 accumulate(const int OB, const int XB, const int NV, vec *total, int64_t total_step, const real *x,
            const real *dy, int64_t rows, int64_t columns, const steps *s, const real *next,
@@ -287,8 +288,8 @@ PCNN_K(conv2d_dw_taps)(const void *geometry, const void *px, const void *pdy, vo
               .dy_channel = g->OH * g->OW * PCNN_BLOCK,
               .dy_row = g->OW * PCNN_BLOCK},
     };
-    /* Pieces: as many columns, then rows, as fit. Under a pixel of dy lie SH * SW pixels of x. Cut as
-     * for the widest tile: bits do not depend on how channels are cut. */
+    /* Pieces: as many columns, then rows, as fit. Under a pixel of dy lie SH * SW pixels of x. Cut
+     * as for the widest tile: bits do not depend on how channels are cut. */
     const int64_t under = smaller(g->SH, g->KH) * smaller(g->SW, g->KW);
     const int64_t pixel = (cut.channels + g->C * under) * PCNN_BLOCK * (int64_t)sizeof(real);
     const int64_t pixels = larger(PIECE_BYTES / pixel, 1);

@@ -2,8 +2,8 @@
  *
  * An item takes a range of columns and a group of panels (LANES output channels each), and sums
  * their products, chunk by chunk of columns and slice by slice of panels, into partial sums of its
- * own. Afterwards the partial sums of the ranges are added in order and transformed to dw. All of it
- * depends on shapes only. */
+ * own. Afterwards the partial sums of the ranges are added in order and transformed to dw. All of
+ * it depends on shapes only. */
 #include <string.h>
 
 #include "core/options.h"

@@ -1,8 +1,8 @@
 /* conv2d_dx through Winograd's transforms (winograd_dx.kernel.c): in which pieces.
  *
  * Tiles of dy overlap in dx, so an item owns whole images: some blocks, and a group of channels of
- * dx. It adds tile after tile, in order, chunk by chunk of columns and slice by slice of channels as in
- * the forward pass. */
+ * dx. It adds tile after tile, in order, chunk by chunk of columns and slice by slice of channels
+ * as in the forward pass. */
 #include "core/parallel.h"
 #include "isa/kernels.h"
 #include "ops/conv2d.h"

@@ -1,11 +1,11 @@
 /* conv2d through Winograd's transforms (winograd.kernel.c): when, and in which pieces.
  *
  * Weights are transformed first. Then every item takes some columns and a group of output channels
- * and does all the rest for them: transforms of x, then, for a slice of channels at a time, products
- * and transforms to y. What lies between stays in a piece of scratch memory that shares the second
- * cache with the weights that pass. Few columns mean that every item reads all transformed weights
- * for little work, many that the scratch memory leaves the cache. Groups of channels, each of which
- * transforms x anew, are for deep layers with few columns. */
+ * and does all the rest for them: transforms of x, then, for a slice of channels at a time,
+ * products and transforms to y. What lies between stays in a piece of scratch memory that shares
+ * the second cache with the weights that pass. Few columns mean that every item reads all
+ * transformed weights for little work, many that the scratch memory leaves the cache. Groups of
+ * channels, each of which transforms x anew, are for deep layers with few columns. */
 #include "core/options.h"
 #include "core/parallel.h"
 #include "isa/kernels.h"
@@ -232,9 +232,9 @@ pcnn_winograd_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N,
     return NULL;
 }
 
-/* A tile's errors are those of its largest numbers, but the corner of a padded map is a sum of only a
- * part of the taps: it needs more channels for its own errors to be as large. The figures of `least`
- * are measured on normal and ReLU-like numbers. */
+/* A tile's errors are those of its largest numbers, but the corner of a padded map is a sum of only
+ * a part of the taps: it needs more channels for its own errors to be as large. The figures of
+ * `least` are measured on normal and ReLU-like numbers. */
 const char *
 pcnn_winograd_forward_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
 {

@@ -178,9 +178,9 @@ bits_of_mask(ivec mask)
 #endif
 }
 
-/* Positions first .. end-1 of the images from `image` on: x[end - first][16] -> y, and the decisions to
- * bits[end - first], where that is not NULL. Where `first` or `end` is no multiple of 4, a few words
- * are drawn for nothing. */
+/* Positions first .. end-1 of the images from `image` on: x[end - first][16] -> y, and the
+ * decisions to bits[end - first], where that is not NULL. Where `first` or `end` is no multiple of
+ * 4, a few words are drawn for nothing. */
 ALWAYS_INLINE void
 drop(const pcnn_dropout *d, const real *x, real *y, uint16_t *bits, int64_t image, int64_t first,
      int64_t end)
@@ -309,8 +309,8 @@ draw_positions(const pcnn_dropout *d, const schedule *s, uint32_t image, uint32_
     }
 }
 
-/* All ones where a word reaches the threshold: selected, as a jump would be guessed wrong half of the
- * time. */
+/* All ones where a word reaches the threshold: selected, as a jump would be guessed wrong half of
+ * the time. */
 ALWAYS_INLINE ivec
 words_at_least(const uint32_t *words, uint32_t threshold)
 {

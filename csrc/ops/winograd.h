@@ -7,8 +7,8 @@
  *     U[e][c][oc]         transformed weights, channels oc in tiles as the products want them
  *     V[e][column][c][16]  transformed x       M[e][column][oc][16]  products, or transformed dy
  *
- * Where the last block is not full, only the vectors that hold images are computed, and in sums over
- * images only these; what the buffers have behind is whatever it was.
+ * Where the last block is not full, only the vectors that hold images are computed, and in sums
+ * over images only these; what the buffers have behind is whatever it was.
  *
  * From one e to the next is a little more than the elements need, never a power of two: the 36
  * elements of a tile, which are read and written together, would fall on the same lines of the

@@ -1,5 +1,6 @@
-/* Winograd's convolutions F(4x4, 3x3) and F(2x2, 5x5) in layout N16: transforms of weights, of x and to y, and the
- * products between them. The formulas are in winograd_tile.h, the buffers in winograd.h.
+/* Winograd's convolutions F(4x4, 3x3) and F(2x2, 5x5) in layout N16: transforms of weights, of x
+ * and to y, and the products between them. The formulas are in winograd_tile.h, the buffers in
+ * winograd.h.
  *
  * For each of the 36 elements, M[column][oc] = sum over c of U[c][oc] V[column][c] is a matrix
  * product whose right side has the images in its lanes. A register tile is CHANNELS output channels
@@ -127,8 +128,8 @@ transform_pixels(const real *from, int64_t row, int64_t plane, int64_t live, int
     }
 }
 
-/* V = B' d B for tiles side by side, which share columns of pixels. Loops that are not unrolled keep
- * numbers and addresses in registers. */
+/* V = B' d B for tiles side by side, which share columns of pixels. Loops that are not unrolled
+ * keep numbers and addresses in registers. */
 ALWAYS_INLINE void
 transform_inputs(const int T, const pcnn_conv2d_geometry *g, const real *x, real *V, int64_t step,
                  int64_t N, int64_t begin, int64_t end)
@@ -221,8 +222,8 @@ product(const int OB, const int VB, int64_t C, const real *u, const real *v, int
     }
 }
 
-/* Some columns, `live` lanes each, for one tile of channels at one element. Vectors go in pairs: an odd
- * one with that of the next column. m_column: reals from column to column. */
+/* Some columns, `live` lanes each, for one tile of channels at one element. Vectors go in pairs: an
+ * odd one with that of the next column. m_column: reals from column to column. */
 ALWAYS_INLINE void
 products(const int OB, int64_t C, int64_t columns, int64_t live, const real *u, const real *v,
          real *m, int64_t m_column)
@@ -264,8 +265,8 @@ EACH_SIZE(PRODUCTS)
 static const products_function products_of_size[] = {EACH_SIZE(ENTRY)};
 _Static_assert(sizeof products_of_size / sizeof products_of_size[0] == CHANNELS, "sizes");
 
-/* M[e][column - begin][oc - first of tile0][16] for all elements, for columns begin .. end-1 and tiles
- * tile0 .. tile1-1. */
+/* M[e][column - begin][oc - first of tile0][16] for all elements, for columns begin .. end-1 and
+ * tiles tile0 .. tile1-1. */
 void
 PCNN_K(winograd_products)(const void *geometry, const void *U, int64_t U_step, const void *V,
                           int64_t V_step, void *M, int64_t M_step, int64_t N, int64_t begin,

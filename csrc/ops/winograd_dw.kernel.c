@@ -57,8 +57,8 @@ minimum(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* D = A dy A' for one tile of `size` channels at `from`, of which rows x columns pixels exist. Pixels
- * are turned first: there are fewer of them than of elements. Their sums are added to
+/* D = A dy A' for one tile of `size` channels at `from`, of which rows x columns pixels exist.
+ * Pixels are turned first: there are fewer of them than of elements. Their sums are added to
  * bias[16][LANES]. */
 ALWAYS_INLINE void
 transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_t size,
@@ -135,8 +135,8 @@ transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D
     }
 }
 
-/* Columns begin .. end-1 of dy, panels panel0 .. panel1-1, into D; adds dy to bias[panel][16][LANES],
- * which begins with panel0 (NULL: db is not wanted). */
+/* Columns begin .. end-1 of dy, panels panel0 .. panel1-1, into D; adds dy to
+ * bias[panel][16][LANES], which begins with panel0 (NULL: db is not wanted). */
 void
 PCNN_K(winograd_dw_input)(const void *geometry, const void *dy, void *D, int64_t step, void *bias,
                           int64_t N, int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
@@ -215,8 +215,8 @@ EACH_SIZE(PRODUCT_PAIR)
 static const product_function product_of_size[][2] = {EACH_SIZE(ENTRY)};
 _Static_assert(sizeof product_of_size / sizeof product_of_size[0] == CHANNELS, "sizes");
 
-/* sums (+)= the products of columns begin .. end-1; `panels` panels, of which sums[e][c] has all_panels
- * and begins at the first of these. */
+/* sums (+)= the products of columns begin .. end-1; `panels` panels, of which sums[e][c] has
+ * all_panels and begins at the first of these. */
 void
 PCNN_K(winograd_dw_products)(const void *geometry, const void *V, int64_t V_step, const void *D,
                              int64_t D_step, void *sums, int64_t sums_step, int64_t N,

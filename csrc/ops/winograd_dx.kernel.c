@@ -98,9 +98,9 @@ PCNN_K(winograd_dx_input)(const void *geometry, const void *dy, void *D, int64_t
         transform_dy(2, g, dy, D, step, N, begin, end);
 }
 
-/* Adds B R B' of tiles side by side, columns begin .. end-1, to dx. Columns of pixels that tiles share
- * are added before they are transformed along the rows. Tiles come in order, so that what neither
- * the tiles above nor those to the left reach is stored, and dx needs no clearing. */
+/* Adds B R B' of tiles side by side, columns begin .. end-1, to dx. Columns of pixels that tiles
+ * share are added before they are transformed along the rows. Tiles come in order, so that what
+ * neither the tiles above nor those to the left reach is stored, and dx needs no clearing. */
 ALWAYS_INLINE void
 add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t step, real *dx,
           int64_t N, int64_t begin, int64_t end, int64_t c0, int64_t c1)
@@ -168,7 +168,8 @@ add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t ste
     }
 }
 
-/* Adds columns begin .. end-1, which follow those of the call before, channels c0 .. c1-1, of R[e][column - begin][c - c0][16] to dx. */
+/* Adds columns begin .. end-1, which follow those of the call before, channels c0 .. c1-1, of
+ * R[e][column - begin][c - c0][16] to dx. */
 void
 PCNN_K(winograd_dx_output)(const void *geometry, const void *R, int64_t step, void *dx, int64_t N,
                            int64_t begin, int64_t end, int64_t c0, int64_t c1)

@@ -6,8 +6,8 @@
  * made before that chain starts, since the chain runs where its first step stood.
  *
  * A source (convolution) can be the first step: it makes a tile of channels, whose planes then go
- * through the rest one by one. Where a later phase reads them, too, the planes of all blocks are kept
- * until the tile is through, if that is not too much for the cache.
+ * through the rest one by one. Where a later phase reads them, too, the planes of all blocks are
+ * kept until the tile is through, if that is not too much for the cache.
  *
  * A sink (a first layer's gradient of the weights) can be the last: it takes a tile of channels.
  *
@@ -21,8 +21,9 @@
  * write (and where the map leaves the cache, the read that precedes it in hardware) and a read of
  * a map for a few operations on planes at hand: batch normalisation of the first lab's map takes
  * 22 MB each way, and 0.8 ms of one core to make again. Dropout is not cheap (ten rounds of Philox
- * for four numbers). A convolution of few products (a first layer's) is made again, too, as the first
- * step of a chain that has no source of its own: the first lab's largest map is then never in memory.
+ * for four numbers). A convolution of few products (a first layer's) is made again, too, as the
+ * first step of a chain that has no source of its own: the first lab's largest map is then never in
+ * memory.
  *
  * Not handled: values without planes of their own inside a chain (a broadcast, a reduction to few
  * numbers); two chains are never joined by a step that reads both. */

@@ -4,17 +4,17 @@
  * channels, so that the later phases find a channel's planes where the earlier ones left them, or,
  * where there are too few channels for all threads, by planes, phase after phase. Where a source
  * makes tiles of channels in the first phase, or a sink takes them in the last, the work is cut by
- * these; always so where a source's planes are kept for later phases. Partial sums lie in the steps'
- * workspaces and are combined there in their own order: the bits are always the same. */
+ * these; always so where a source's planes are kept for later phases. Partial sums lie in the
+ * steps' workspaces and are combined there in their own order: the bits are always the same. */
 #include "core/parallel.h"
 #include "core/tiles.h"
 #include "plan/plan.h"
 
 enum { INPUTS = 8, GRAIN_BYTES = 1 << 15 };
 
-/* Where an operand is: plane p = block * C + channel of a value at base + p * step; in scratch memory
- * (no base); or a whole (step 0). Of a tile, scratch memory has all planes, `channel` apart; of planes
- * that are kept, those of all blocks, `block` apart. */
+/* Where an operand is: plane p = block * C + channel of a value at base + p * step; in scratch
+ * memory (no base); or a whole (step 0). Of a tile, scratch memory has all planes, `channel` apart;
+ * of planes that are kept, those of all blocks, `block` apart. */
 typedef struct {
     char *base;
     int64_t step, scratch, block, channel;
