@@ -37,7 +37,11 @@ def chained(step: Step) -> list[Step]:
 
 
 def grouped(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Put steps that run as one, those with the same ``chain``, into one step with their sum."""
+    """Put steps that run as one, those with the same ``chain``, into one step with their sum.
+
+    Its pass is that of the last of them: a chain may begin with steps of an earlier pass, which are
+    made again there.
+    """
     found: list[dict[str, Any]] = []
     before: Any = None
     for step in steps:
@@ -47,6 +51,7 @@ def grouped(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         elif found and chain == before:
             whole = found[-1]
             whole["steps"].append(step)
+            whole["pass"] = step["pass"]
             whole["impl"] = ", ".join(dict.fromkeys(one["impl"] for one in whole["steps"]))
             whole["ns"] += step["ns"]
             whole["last_ns"] += step["last_ns"]

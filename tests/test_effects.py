@@ -11,7 +11,7 @@ import pytest
 import pycnn._core as core
 from harness import isa, threads
 from loops import hyper, same_bits
-from pycnn import ops
+from pycnn import ShapeError, ops
 
 pytestmark = pytest.mark.sanitize
 
@@ -175,6 +175,102 @@ def test_adam_steps_are_counted_from_one() -> None:
     with pytest.raises(ValueError, match="step must be 1 or more"):
         core.synchronize()
     same_bits([np.array(t) for t in tensors], before)
+
+
+# ---- the slope: L2 regularisation ----
+
+
+def step_of(kind: str, style: str, w: Any, g: Any, states: Any, slope: Any = None) -> None:
+    if kind == "adam_":
+        h = np.array([0.1, 0.5, 0.75, 1e-3, 0.05, 1])
+        ops.adam_(w, g, *states, h, slope, style=style)
+    else:
+        momentum = 0.5 * (states[0] is not None)
+        ops.sgd_(w, g, states[0], np.array([0.1, momentum, 0.05, 0]), slope, style=style)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["adam_", "sgd_", "sgd_ without velocity"])
+@pytest.mark.parametrize("style", SGD)
+def test_regularised_steps(style: str, kind: str, dtype: str, fused: bool) -> None:
+    """Given as the slope, as a sum that the plan takes apart, and as numbers: the same bits."""
+    for shape in [(1,), (13,), (300, 70), (0, 3)]:
+        arrays = draw(shape, dtype, 4)
+        slope = np.asarray(0.3, dtype)
+        results = []
+        for how in ("slope", "sum", "sum, turned round", "numbers"):
+            w, m, v = (core.tensor(np.array(abs(a) if k else a)) for k, a in enumerate(arrays[:3]))
+            states = (None,) if "without" in kind else (m, v)
+            g: Any = arrays[3]
+            if how == "numbers":
+                g = g + np.asarray(arrays[0] * slope, dtype)
+            before = core._set_option("fuse", int(fused))
+            try:
+                with core.capture() as tape:
+                    one = tape.placeholder((), dtype)
+                    if how == "sum":
+                        g = ops.add(core.tensor(g), ops.mul(w, one))
+                    elif how == "sum, turned round":
+                        g = ops.add(ops.mul(one, w), core.tensor(g))
+                    step_of(kind[:5].strip(), style, w, g, states, one if how == "slope" else None)
+                    plan = tape.compile([])
+            finally:
+                core._set_option("fuse", before)
+            done = {step["op"] for step in plan.steps}
+            assert ({"add", "mul"} & done == set()) == (fused or "sum" not in how), (how, done)
+            plan.run(slope)
+            results.append([t.numpy() for t in (w, m, v)])
+        for other in results[1:]:
+            same_bits(results[0], other)
+
+
+def test_sums_that_are_no_regularisation_stay() -> None:
+    """The product is of another tensor, is read twice, has no single number, or comes too late."""
+    w, other = (core.tensor(np.arange(1.0, 4.0) + k) for k in range(2))
+    slope, g = core.tensor(np.asarray(0.5)), core.tensor(np.ones(3))
+    h = np.array([1.0, 0, 0, 0])
+
+    def run(make: Any) -> tuple[set[str], list[Array]]:
+        with core.capture() as tape:
+            make()
+            plan = tape.compile([])
+        plan.run()
+        return {step["op"] for step in plan.steps}, [t.numpy().copy() for t in (w, slope)]
+
+    ops_, (result, _) = run(lambda: ops.sgd_(w, g + other * slope, None, h))
+    assert {"add", "mul"} <= ops_
+    np.testing.assert_array_equal(result, [-1, -0.5, 0])
+
+    def twice() -> None:
+        product = w * slope
+        ops.sgd_(w, g + product, None, h)
+        ops.assign_(other, product)
+
+    ops_, (result, _) = run(twice)
+    assert "mul" in ops_
+    np.testing.assert_array_equal(other.numpy(), [-0.5, -0.25, 0])
+    np.testing.assert_array_equal(result, [-1.5, -1.25, -1])
+    ops_, (result, _) = run(lambda: ops.sgd_(w, g + w * w, None, h))
+    assert {"add", "mul"} <= ops_ or "square" in ops_
+
+    def overwritten() -> None:
+        total = g + w * slope
+        ops.assign_(slope, np.asarray(100.0))
+        ops.sgd_(w, total, None, h)
+
+    before = w.numpy().copy()
+    _, (result, now) = run(overwritten)
+    assert now == 100
+    np.testing.assert_array_equal(result, before - (1 + before * 0.5))
+
+
+def test_wrong_slopes() -> None:
+    w, h = core.tensor(np.ones(3)), np.array([1.0, 0, 0, 0])
+    with pytest.raises(ShapeError, match=r"sgd_: slope must be one number, of shape \(\), got \(1"):
+        ops.sgd_(w, np.ones(3), None, h, np.ones(1))
+    with pytest.raises(TypeError, match="one dtype"):
+        ops.sgd_(w, np.ones(3), None, h, core.tensor(np.ones((), np.float32)))
 
 
 # ---- assign_ ----

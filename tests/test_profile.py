@@ -102,6 +102,29 @@ def test_a_chain_is_one_line_with_all_its_layers() -> None:
     assert row.layer == "one, two, three"
 
 
+def test_what_backward_makes_again_counts_as_backward() -> None:
+    """The chain begins with the convolution of forward."""
+    model = pycnn.Sequential(
+        [
+            layers.Input((12, 12, 1)),
+            layers.Conv2D(8, 3, activation="relu", name="first"),
+            layers.BatchNormalization(name="norm"),
+            layers.MaxPooling2D(name="pool"),
+            layers.Flatten(name="flat"),
+            layers.Dense(3, name="last"),
+        ]
+    )
+    model.compile("sgd", "mse")
+    with pycnn.profile() as p:
+        model.fit(data(16)[0], np.zeros((16, 3)), batch_size=16, verbose=0)
+    chains = [row for row in p.rows if row.op.startswith("conv2d+relu > ")]
+    assert [row.phase for row in sorted(chains, key=lambda row: len(row.op))] == [
+        "forward",
+        "backward",
+    ]
+    assert all(row.layer == "first, norm, pool" for row in chains if row.phase == "forward")
+
+
 def test_speed_is_work_over_time() -> None:
     a, b = np.ones((16, 24), np.float32), np.ones((24, 8), np.float32)
     with pycnn.profile() as p:

@@ -5,7 +5,8 @@
  *   torch   g += decay * w; m as above; v = beta2 v + (1 - beta2) g^2;
  *           w -= rate / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
  *
- * The two place epsilon differently. The numbers in `hyper`, t included, are read at each run.
+ * The two place epsilon differently. The numbers in `hyper`, t included, are read at each run. With
+ * `slope`, g is g + slope * w, as in sgd_.
  * Not handled: AMSGrad. */
 #include <math.h>
 
@@ -13,7 +14,7 @@
 #include "isa/kernels.h"
 #include "ops/optimizer.h"
 
-enum { PARAM, GRAD, M, V, HYPER };
+enum { PARAM, GRAD, M, V, HYPER, SLOPE };
 
 static pcnn_status
 infer(const pcnn_call *call, pcnn_type *out)
@@ -29,6 +30,7 @@ typedef struct {
     const pcnn_kernels *kernels;
     char *w, *m, *v;
     const char *g;
+    const void *slope;
     int64_t n;
     size_t width;
     bool keras;
@@ -42,7 +44,7 @@ task(void *context, int64_t begin, int64_t end, int worker)
     int64_t from = begin * PCNN_STEP_CHUNK, to = end * PCNN_STEP_CHUNK;
     size_t at = (size_t)from * j->width;
     (void)worker;
-    j->kernels->adam_range(j->w + at, j->g + at, j->m + at, j->v + at,
+    j->kernels->adam_range(j->w + at, j->g + at, j->m + at, j->v + at, j->slope,
                            (to < j->n ? to : j->n) - from, j->c, j->keras);
 }
 
@@ -60,6 +62,7 @@ run(const pcnn_site *site)
              site->out[1].data,
              site->out[2].data,
              site->in[GRAD].data,
+             site->n_in > SLOPE ? site->in[SLOPE].data : NULL,
              pcnn_type_size(type),
              pcnn_dtype_size(type->dtype),
              false,
@@ -92,9 +95,15 @@ const pcnn_op pcnn_op_adam_ = {
     .name = "adam_",
     .doc = "param -= Adam's step for grad, in place\n\nparam, grad, m, v: float32 or float64, one "
            "shape; hyper: float64 [6], (learning rate, beta1, beta2, epsilon, weight decay, step "
-           "from 1 on). Gives (param, m, v).",
-    .n_in = 5,
-    .params = {{"param", false}, {"grad", false}, {"m", false}, {"v", false}, {"hyper", false}},
+           "from 1 on); slope: one number of param's dtype or None, grad + slope * param then "
+           "stands for grad. Gives (param, m, v).",
+    .n_in = 6,
+    .params = {{"param", false},
+               {"grad", false},
+               {"m", false},
+               {"v", false},
+               {"hyper", false},
+               {"slope", true}},
     .n_out = 3,
     .out_names = {"param", "m", "v"},
     .attrs = attrs,

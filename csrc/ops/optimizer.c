@@ -26,7 +26,15 @@ pcnn_infer_step(const pcnn_call *call, int last_state, int hyper, int64_t number
     if (call->in[hyper].dtype != PCNN_F64)
         return pcnn_fail(PCNN_ERR_TYPE, "%s: hyper must be float64, got %s", call->op->name,
                          pcnn_dtype_name(call->in[hyper].dtype));
-    return pcnn_expect_shape1(call, hyper, numbers, "learning rate first");
+    PCNN_TRY(pcnn_expect_shape1(call, hyper, numbers, "learning rate first"));
+    const int slope = hyper + 1;
+    if (slope >= call->n_in || !pcnn_type_present(&call->in[slope]))
+        return PCNN_OK;
+    PCNN_TRY(pcnn_expect_same_dtype(call, 0, slope));
+    if (call->in[slope].ndim != 0)
+        return pcnn_fail(PCNN_ERR_SHAPE, "%s: slope must be one number, of shape (), got %s",
+                         call->op->name, pcnn_shape_text(&call->in[slope], other));
+    return PCNN_OK;
 }
 
 pcnn_status

@@ -19,7 +19,8 @@ typedef struct {
 extern const char *const pcnn_style_choices[];
 
 /* Checks inputs 0 (the parameter) .. last_state: floats of one shape and dtype, absent ones pass;
- * and that input `hyper` is float64 of shape [numbers]. */
+ * that input `hyper` is float64 of shape [numbers]; and that the last input, `slope`, if it is there,
+ * is one number of the parameter's dtype. */
 pcnn_status pcnn_infer_step(const pcnn_call *call, int last_state, int hyper, int64_t numbers);
 
 /* At a run: refuses NaN and infinite numbers, before anything is written. */

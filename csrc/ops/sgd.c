@@ -6,12 +6,13 @@
  *           w -= rate * v, or with Nesterov w -= rate * (g + momentum * v)
  *
  * Without momentum (or without a velocity) the step is w -= rate * g. The numbers in `hyper` are
- * read at each run, so that a schedule needs no new plan. */
+ * read at each run, so that a schedule needs no new plan. With `slope`, g is g + slope * w: what L2
+ * regularisation adds to a gradient. A plan puts it here (plan/fuse.c), where w is read anyway. */
 #include "core/parallel.h"
 #include "isa/kernels.h"
 #include "ops/optimizer.h"
 
-enum { PARAM, GRAD, VELOCITY, HYPER };
+enum { PARAM, GRAD, VELOCITY, HYPER, SLOPE };
 
 static pcnn_status
 infer(const pcnn_call *call, pcnn_type *out)
@@ -31,6 +32,7 @@ typedef struct {
     const pcnn_kernels *kernels;
     char *w, *v;
     const char *g;
+    const void *slope;
     int64_t n;
     size_t width;
     const double *hyper;
@@ -44,7 +46,7 @@ task(void *context, int64_t begin, int64_t end, int worker)
     int64_t from = begin * PCNN_STEP_CHUNK, to = end * PCNN_STEP_CHUNK;
     size_t at = (size_t)from * j->width;
     (void)worker;
-    j->kernels->sgd_range(j->w + at, j->g + at, j->v ? j->v + at : NULL,
+    j->kernels->sgd_range(j->w + at, j->g + at, j->v ? j->v + at : NULL, j->slope,
                           (to < j->n ? to : j->n) - from, j->hyper,
                           j->attrs->style == PCNN_STYLE_KERAS, j->attrs->nesterov, j->attrs->first);
 }
@@ -65,6 +67,7 @@ run(const pcnn_site *site)
              site->out[0].data,
              NULL,
              site->in[GRAD].data,
+             site->n_in > SLOPE ? site->in[SLOPE].data : NULL,
              pcnn_type_size(type),
              pcnn_dtype_size(type->dtype),
              hyper,
@@ -90,10 +93,12 @@ const pcnn_op pcnn_op_sgd_ = {
     .name = "sgd_",
     .doc = "param -= learning rate * grad, with momentum where there is a velocity, in place\n\n"
            "param, grad, velocity: float32 or float64, one shape; velocity may be None; hyper: "
-           "float64 [4], (learning rate, momentum, weight decay, dampening). Gives (param, "
+           "float64 [4], (learning rate, momentum, weight decay, dampening); slope: one number of "
+           "param's dtype or None, grad + slope * param then stands for grad. Gives (param, "
            "velocity).",
-    .n_in = 4,
-    .params = {{"param", false}, {"grad", false}, {"velocity", true}, {"hyper", false}},
+    .n_in = 5,
+    .params =
+        {{"param", false}, {"grad", false}, {"velocity", true}, {"hyper", false}, {"slope", true}},
     .n_out = 2,
     .out_names = {"param", "velocity"},
     .attrs = attrs,

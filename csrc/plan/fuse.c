@@ -5,7 +5,9 @@
  *   that is the only reader of its result (convolution, dense).
  * - A gradient op with an attribute `relu_input` takes over relu's gradient, where its own input x
  *   is what that relu made: dx = x > 0 ? dx : 0 (max pooling, batch normalisation). Average pooling's
- *   gradient, which has no use for x otherwise, gets it as an input of its own. */
+ *   gradient, which has no use for x otherwise, gets it as an input of its own.
+ * - An optimiser's step takes over L2 regularisation: of grad + slope * param it gets grad and slope,
+ *   as it reads the parameter anyway. */
 #include "plan/plan.h"
 
 #include <stdlib.h>
@@ -80,6 +82,59 @@ fuse_relu_gradient(pcnn_program *program, const int32_t *readers, pcnn_pnode *no
     take_over(program, producer, node);
 }
 
+/* Does an effect between nodes `from` and `to` write the caller's memory that v is a view of? */
+static bool
+is_overwritten(const pcnn_program *program, int32_t v, int32_t from, int32_t to)
+{
+    const int32_t external = program->values[v].external;
+    for (int32_t n = from; n < to && external >= 0; n++)
+        for (int o = 0; program->nodes[n].effect && o < program->nodes[n].n_out; o++)
+            if (program->values[program->nodes[n].out[o]].external == external)
+                return true;
+    return false;
+}
+
+/* Is `node` the product of v and one number of the same type? Then *slope is that number. */
+static bool
+is_multiple_of(const pcnn_program *program, const pcnn_pnode *node, int32_t v, int32_t *slope)
+{
+    if (node == NULL || node->op != &pcnn_op_mul)
+        return false;
+    for (int i = 0; i < 2; i++)
+        if (node->in[i] == v && program->values[node->in[1 - i]].type.ndim == 0) {
+            *slope = node->in[1 - i];
+            return program->values[v].type.ndim > 0 &&
+                   program->values[*slope].type.dtype == program->values[v].type.dtype;
+        }
+    return false;
+}
+
+static void
+fuse_regularisation(pcnn_program *program, const int32_t *readers, pcnn_pnode *node)
+{
+    enum { PARAM, GRAD }; /* of both; the slope is the last */
+    if ((node->op != &pcnn_op_sgd_ && node->op != &pcnn_op_adam_) || node->n_in < node->op->n_in ||
+        node->in[node->op->n_in - 1] >= 0)
+        return;
+    const int32_t here = (int32_t)(node - program->nodes), param = node->in[PARAM];
+    pcnn_pnode *sum = sole_producer(program, readers, node->in[GRAD]);
+    if (sum == NULL || sum->op != &pcnn_op_add)
+        return;
+    for (int i = 0; i < 2; i++) {
+        int32_t slope, grad = sum->in[1 - i];
+        pcnn_pnode *product = sole_producer(program, readers, sum->in[i]);
+        if (!is_multiple_of(program, product, param, &slope) ||
+            !pcnn_shape_equal(&program->values[grad].type, &program->values[param].type) ||
+            is_overwritten(program, slope, (int32_t)(product - program->nodes), here) ||
+            is_overwritten(program, grad, (int32_t)(sum - program->nodes), here))
+            continue;
+        node->in[GRAD] = grad;
+        node->in[node->op->n_in - 1] = slope;
+        sum->dead = product->dead = true;
+        return;
+    }
+}
+
 pcnn_status
 pcnn_pass_fuse(pcnn_program *program)
 {
@@ -96,6 +151,7 @@ pcnn_pass_fuse(pcnn_program *program)
         if (!program->nodes[n].dead) {
             fuse_activation(program, readers, &program->nodes[n]);
             fuse_relu_gradient(program, readers, &program->nodes[n]);
+            fuse_regularisation(program, readers, &program->nodes[n]);
         }
     free(readers);
     return PCNN_OK;
