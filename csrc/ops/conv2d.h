@@ -57,7 +57,7 @@ void pcnn_conv2d_n16_run(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_
                          const void *w, const void *b, void *y, void *packed);
 
 /* The same tile by tile, with the channels of y cut evenly into `tiles`, none wider than the kernel
- * takes: packing for all, which returns their rough cost in ns; and the planes of one of one block. */
+ * takes: packing for all, which returns their rough cost in ns; and one of one block. */
 double pcnn_conv2d_n16_pack(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N,
                             const void *w, int64_t tiles, void *packed);
 void pcnn_conv2d_n16_fill(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, const void *x,

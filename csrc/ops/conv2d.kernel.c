@@ -44,26 +44,19 @@ PCNN_K(conv2d_channels)(void)
     return CHANNELS;
 }
 
+/* The weights of one tile: a convolution of so few channels. */
 void
-PCNN_K(conv2d_pack)(const void *geometry, const void *weights, void *packed, int64_t tile0,
-                    int64_t tile1)
+PCNN_K(conv2d_pack)(const void *geometry, const void *weights, void *packed)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    const int64_t tiles = pcnn_tiles(g->OC, CHANNELS), taps = g->KH * g->KW;
-    for (int64_t t = tile0; t < tile1; t++) {
-        const int64_t oc0 = pcnn_tile_begin(g->OC, tiles, t);
-        const int64_t size = pcnn_tile_begin(g->OC, tiles, t + 1) - oc0;
-        real *out = (real *)packed + oc0 * g->C * taps;
-        for (int64_t o = 0; o < size; o++)
-            for (int64_t c = 0; c < g->C; c++) {
-                const real *w =
-                    (const real *)weights + g->w_origin + (oc0 + o) * g->w_out + c * g->w_in;
-                real *to = out + c * taps * size + o;
-                for (int64_t i = 0; i < g->KH; i++)
-                    for (int64_t j = 0; j < g->KW; j++, to += size)
-                        *to = w[i * g->w_row + j * g->w_column];
-            }
-    }
+    for (int64_t o = 0; o < g->OC; o++)
+        for (int64_t c = 0; c < g->C; c++) {
+            const real *w = (const real *)weights + g->w_origin + o * g->w_out + c * g->w_in;
+            real *to = (real *)packed + c * g->KH * g->KW * g->OC + o;
+            for (int64_t i = 0; i < g->KH; i++)
+                for (int64_t j = 0; j < g->KW; j++, to += g->OC)
+                    *to = w[i * g->w_row + j * g->w_column];
+        }
 }
 
 /* The loops over taps of one tile. `x` and `w` stand at the first tap that counts. */

@@ -46,7 +46,7 @@ pack_tiles(void *context, int64_t begin, int64_t end, int worker)
         const int64_t first = pcnn_tile_begin(g->OC, job->tiles, tile);
         const pcnn_conv2d_geometry part =
             part_of(g, first, pcnn_tile_begin(g->OC, job->tiles, tile + 1));
-        job->kernels->conv2d_pack(&part, job->w, job->packed + first * bytes, 0, 1);
+        job->kernels->conv2d_pack(&part, job->w, job->packed + first * bytes);
     }
 }
 

@@ -72,9 +72,9 @@ sum_task(void *context, int64_t begin, int64_t end, int worker)
         job->kernels->dense_maps_forward(
             &job->g, job->x, job->w,
             job->work + part * job->blocks * job->g.O * PCNN_BLOCK * job->size,
-            pcnn_share_begin(job->blocks, job->groups, group),
-            pcnn_share_begin(job->blocks, job->groups, group + 1),
-            pcnn_share_begin(rows, job->parts, part), pcnn_share_begin(rows, job->parts, part + 1));
+            pcnn_tile_begin(job->blocks, job->groups, group),
+            pcnn_tile_begin(job->blocks, job->groups, group + 1),
+            pcnn_tile_begin(rows, job->parts, part), pcnn_tile_begin(rows, job->parts, part + 1));
     }
 }
 

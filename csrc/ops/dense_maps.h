@@ -2,6 +2,7 @@
 #ifndef PCNN_OPS_DENSE_MAPS_H
 #define PCNN_OPS_DENSE_MAPS_H
 
+#include "core/tiles.h"
 #include <stdint.h>
 
 #include "ops/op.h"
@@ -25,12 +26,5 @@ typedef struct {
     int64_t N, C, S, O;
     int64_t channels_last;
 } pcnn_dense_maps;
-
-/* Share i of n things, dealt out to `shares` as equally as can be, begins here. */
-static inline int64_t
-pcnn_share_begin(int64_t n, int64_t shares, int64_t i)
-{
-    return n * i / shares;
-}
 
 #endif

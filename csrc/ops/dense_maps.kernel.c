@@ -258,13 +258,6 @@ is_half(const pcnn_dense_maps *g, int64_t b)
     return HALF > 0 && g->N - b * LINE <= HALF_LINE;
 }
 
-/* Tiles of n rows, as equal as they can be: every one keeps enough chains going. */
-ALWAYS_INLINE int64_t
-tiles_of(int64_t n, int64_t most)
-{
-    return (n + most - 1) / most;
-}
-
 /* The lines of rows begin .. end-1 (of those that there are) in a block, asked for ahead of time. */
 ALWAYS_INLINE void
 ask_for_lines(walk *at, const real *x, int64_t begin, int64_t end)
@@ -300,17 +293,17 @@ PCNN_K(dense_maps_forward)(const void *geometry, const void *px, const void *pw,
             const int64_t ask = turn ? next_K : K;
             const bool half = is_half(g, b);
             const line_functions *of_size = half ? half_of_size : whole_of_size;
-            const int64_t tiles = tiles_of(O, half ? HALF_TILE : TILE);
+            const int64_t tiles = pcnn_tiles(O, half ? HALF_TILE : TILE);
             const int64_t pieces = (block1 - block0) * tiles, ask_w = next_K * O / LINE;
             walk next = walk_from(g, turn ? row + K : row);
             for (int64_t t = 0; t < tiles; t++) {
-                const int64_t o = pcnn_share_begin(O, tiles, t);
-                const int64_t size = pcnn_share_begin(O, tiles, t + 1) - o;
+                const int64_t o = pcnn_tile_begin(O, tiles, t);
+                const int64_t size = pcnn_tile_begin(O, tiles, t + 1) - o;
                 const int64_t piece = (b - block0) * tiles + t;
                 ask_for_lines(&next, turn ? (const real *)px + block0 * block : x + block,
-                              pcnn_share_begin(ask, tiles, t), pcnn_share_begin(ask, tiles, t + 1));
-                for (int64_t k = pcnn_share_begin(ask_w, pieces, piece);
-                     k < pcnn_share_begin(ask_w, pieces, piece + 1); k++)
+                              pcnn_tile_begin(ask, tiles, t), pcnn_tile_begin(ask, tiles, t + 1));
+                for (int64_t k = pcnn_tile_begin(ask_w, pieces, piece);
+                     k < pcnn_tile_begin(ask_w, pieces, piece + 1); k++)
                     __builtin_prefetch(w + K * O + k * LINE, 0, 2);
                 of_size[size - 1].forward(w + o, O, lines, K, row == row0,
                                           (real *)psums + (b * O + o) * LINE);
@@ -328,11 +321,11 @@ typedef struct {
 ALWAYS_INLINE rows
 rows_at(const pcnn_dense_maps *g, int64_t row0, int64_t row1, int64_t t)
 {
-    const int64_t n = row1 - row0, tiles = tiles_of(n, TILE);
-    rows r = {.row = row0 + pcnn_share_begin(n, tiles, t)};
-    const int64_t end = row0 + pcnn_share_begin(n, tiles, t + 1);
+    const int64_t n = row1 - row0, tiles = pcnn_tiles(n, TILE);
+    rows r = {.row = row0 + pcnn_tile_begin(n, tiles, t)};
+    const int64_t end = row0 + pcnn_tile_begin(n, tiles, t + 1);
     r.size = end - r.row;
-    r.next_size = t + 1 < tiles ? row0 + pcnn_share_begin(n, tiles, t + 2) - end : 0;
+    r.next_size = t + 1 < tiles ? row0 + pcnn_tile_begin(n, tiles, t + 2) - end : 0;
     walk at = walk_from(g, r.row);
     for (int64_t k = 0; k < r.size; k++)
         r.line[k] = walk_line(&at);
@@ -346,11 +339,11 @@ static void
 dx_half_lines(const pcnn_dense_maps *g, const real *dy, const real *w, real *dx, int64_t row,
               int64_t end)
 {
-    const int64_t images = g->N % LINE, n = end - row, tiles = tiles_of(n, HALF_TILE);
+    const int64_t images = g->N % LINE, n = end - row, tiles = pcnn_tiles(n, HALF_TILE);
     walk at = walk_from(g, row);
     for (int64_t t = 0; t < tiles; t++) {
-        const int64_t first = row + pcnn_share_begin(n, tiles, t);
-        const int64_t size = row + pcnn_share_begin(n, tiles, t + 1) - first;
+        const int64_t first = row + pcnn_tile_begin(n, tiles, t);
+        const int64_t size = row + pcnn_tile_begin(n, tiles, t + 1) - first;
         int64_t line[HALF_TILE];
         for (int64_t k = 0; k < size; k++)
             line[k] = walk_line(&at);
@@ -366,7 +359,7 @@ PCNN_K(dense_maps_dx)(const void *geometry, const void *pdy, const void *pw, voi
 {
     const pcnn_dense_maps *g = geometry;
     const int64_t O = g->O, block = g->C * g->S * LINE, blocks = (g->N + LINE - 1) / LINE;
-    const int64_t tiles = tiles_of(row1 - row0, TILE);
+    const int64_t tiles = pcnn_tiles(row1 - row0, TILE);
     const int64_t whole = blocks > 0 && is_half(g, blocks - 1) ? blocks - 1 : blocks;
     int64_t waiting = row0; /* the first row that half lines have not seen */
     for (int64_t t = 0; t < tiles; t++) {
@@ -378,8 +371,8 @@ PCNN_K(dense_maps_dx)(const void *geometry, const void *pdy, const void *pw, voi
             for (int64_t k = 0; k < r.next_size; k++)
                 __builtin_prefetch(dx + r.next[k], 1);
             const int64_t numbers = r.next_size * O;
-            for (int64_t k = pcnn_share_begin(numbers, whole, b);
-                 k < pcnn_share_begin(numbers, whole, b + 1); k += LINE)
+            for (int64_t k = pcnn_tile_begin(numbers, whole, b);
+                 k < pcnn_tile_begin(numbers, whole, b + 1); k += LINE)
                 __builtin_prefetch(next_w + k);
             whole_of_size[r.size - 1].dx(w, O, (const real *)pdy + b * O * LINE, r.line, dx,
                                          images);
@@ -400,12 +393,12 @@ PCNN_K(dense_maps_dw)(const void *geometry, const void *px, const void *panels, 
     const pcnn_dense_maps *g = geometry;
     const int64_t O = g->O, block = g->C * g->S * LINE, blocks = (g->N + LINE - 1) / LINE;
     const int64_t all = (O + LINE - 1) / LINE;
-    for (int64_t t = 0; t < tiles_of(row1 - row0, TILE); t++) {
+    for (int64_t t = 0; t < pcnn_tiles(row1 - row0, TILE); t++) {
         const rows r = rows_at(g, row0, row1, t);
         real *dw = (real *)pdw + r.row * O;
         for (int64_t p = 0; p < all; p++) {
-            for (int64_t b = pcnn_share_begin(blocks, all, p);
-                 b < pcnn_share_begin(blocks, all, p + 1); b++)
+            for (int64_t b = pcnn_tile_begin(blocks, all, p);
+                 b < pcnn_tile_begin(blocks, all, p + 1); b++)
                 for (int64_t k = 0; k < r.next_size; k++)
                     __builtin_prefetch((const real *)px + b * block + r.next[k]);
             for (int64_t k = 0; k < r.next_size; k++)

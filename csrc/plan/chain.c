@@ -89,16 +89,10 @@ place_of(const forming *f, int32_t n)
 static bool
 is_overtaken(const forming *f, int32_t n, int32_t from, int32_t to)
 {
-    const pcnn_pnode *nodes = f->program->nodes;
-    for (int32_t i = 0; i < nodes[n].n_in; i++) {
-        int32_t v = nodes[n].in[i];
-        if (v < 0 || value_of(f, v)->external < 0)
-            continue;
-        for (int32_t m = from; m < to; m++)
-            for (int o = 0; nodes[m].effect && o < nodes[m].n_out; o++)
-                if (value_of(f, nodes[m].out[o])->external == value_of(f, v)->external)
-                    return true;
-    }
+    const pcnn_pnode *node = &f->program->nodes[n];
+    for (int32_t i = 0; i < node->n_in; i++)
+        if (node->in[i] >= 0 && pcnn_program_overwrites(f->program, node->in[i], from, to))
+            return true;
     return false;
 }
 

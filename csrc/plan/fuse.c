@@ -6,8 +6,8 @@
  * - A gradient op with an attribute `relu_input` takes over relu's gradient, where its own input x
  *   is what that relu made: dx = x > 0 ? dx : 0 (max pooling, batch normalisation). Average pooling's
  *   gradient, which has no use for x otherwise, gets it as an input of its own.
- * - An optimiser's step takes over L2 regularisation: of grad + slope * param it gets grad and slope,
- *   as it reads the parameter anyway. */
+ * - An optimiser's step takes over L2 regularisation: of grad + slope * param it gets grad and
+ *   slope, as it reads the parameter anyway. */
 #include "plan/plan.h"
 
 #include <stdlib.h>
@@ -82,18 +82,6 @@ fuse_relu_gradient(pcnn_program *program, const int32_t *readers, pcnn_pnode *no
     take_over(program, producer, node);
 }
 
-/* Does an effect between nodes `from` and `to` write the caller's memory that v is a view of? */
-static bool
-is_overwritten(const pcnn_program *program, int32_t v, int32_t from, int32_t to)
-{
-    const int32_t external = program->values[v].external;
-    for (int32_t n = from; n < to && external >= 0; n++)
-        for (int o = 0; program->nodes[n].effect && o < program->nodes[n].n_out; o++)
-            if (program->values[program->nodes[n].out[o]].external == external)
-                return true;
-    return false;
-}
-
 /* Is `node` the product of v and one number of the same type? Then *slope is that number. */
 static bool
 is_multiple_of(const pcnn_program *program, const pcnn_pnode *node, int32_t v, int32_t *slope)
@@ -125,8 +113,8 @@ fuse_regularisation(pcnn_program *program, const int32_t *readers, pcnn_pnode *n
         pcnn_pnode *product = sole_producer(program, readers, sum->in[i]);
         if (!is_multiple_of(program, product, param, &slope) ||
             !pcnn_shape_equal(&program->values[grad].type, &program->values[param].type) ||
-            is_overwritten(program, slope, (int32_t)(product - program->nodes), here) ||
-            is_overwritten(program, grad, (int32_t)(sum - program->nodes), here))
+            pcnn_program_overwrites(program, slope, (int32_t)(product - program->nodes), here) ||
+            pcnn_program_overwrites(program, grad, (int32_t)(sum - program->nodes), here))
             continue;
         node->in[GRAD] = grad;
         node->in[node->op->n_in - 1] = slope;

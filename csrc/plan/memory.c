@@ -85,17 +85,6 @@ is_read_later(const pcnn_program *program, int32_t n, int32_t v)
     return false;
 }
 
-/* Memory that an effect of this program overwrites must not be read through a view later on. */
-static bool
-is_overwritten(const pcnn_program *program, int32_t external)
-{
-    for (int32_t v = 0; v < program->n_values; v++)
-        if (program->values[v].external == external && program->values[v].producer >= 0 &&
-            program->nodes[program->values[v].producer].effect)
-            return true;
-    return false;
-}
-
 static void
 share(pcnn_program *program)
 {
@@ -107,8 +96,9 @@ share(pcnn_program *program)
             continue;
         if ((node->op->flags & PCNN_OP_ALIAS) && node->in[0] >= 0 && out->layout == PCNN_PLAIN &&
             values[node->in[0]].layout == PCNN_PLAIN) {
+            /* Memory that an effect overwrites must not be read through a view later on. */
             if (values[node->in[0]].external >= 0 &&
-                !is_overwritten(program, values[node->in[0]].external))
+                !pcnn_program_overwrites(program, node->in[0], 0, program->n_nodes))
                 out->external = values[node->in[0]].external; /* read-only view of the caller's */
             else if (in_arena(&values[node->in[0]]))
                 join(values, root_of(values, node->in[0]), node->out[0]);

@@ -95,6 +95,8 @@ int32_t pcnn_program_value(pcnn_program *program, const pcnn_type *type); /* -1:
 int32_t pcnn_program_node(pcnn_program *program, const pcnn_op *op, const void *attrs,
                           const int32_t *in, int32_t n_in, const int32_t *out);
 void pcnn_program_free(pcnn_program *program);
+/* Does an effect among nodes from .. to-1 write the caller's memory that value v lies in? */
+bool pcnn_program_overwrites(const pcnn_program *program, int32_t v, int32_t from, int32_t to);
 /* Finds an attribute by name; NULL where the op has none of it. */
 const pcnn_attr *pcnn_op_attr(const pcnn_op *op, const char *name);
 

@@ -123,6 +123,17 @@ pcnn_program_free(pcnn_program *program)
     memset(program, 0, sizeof *program);
 }
 
+bool
+pcnn_program_overwrites(const pcnn_program *program, int32_t v, int32_t from, int32_t to)
+{
+    const int32_t external = program->values[v].external;
+    for (int32_t n = from; n < to && external >= 0; n++)
+        for (int o = 0; program->nodes[n].effect && o < program->nodes[n].n_out; o++)
+            if (program->values[program->nodes[n].out[o]].external == external)
+                return true;
+    return false;
+}
+
 const pcnn_attr *
 pcnn_op_attr(const pcnn_op *op, const char *name)
 {
