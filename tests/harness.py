@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -168,3 +172,23 @@ def close(got: Array, want: Array, dtype: str, what: str) -> None:
     tolerance = 1e-12 if dtype == "float64" else 2e-5
     scale = float(np.max(np.abs(want), initial=1.0))
     np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * scale, err_msg=what)
+
+
+def says_the_same_when_poisoned(program: str, **environment: str) -> None:
+    """Run a program, told where the tests are, twice: with memory that starts as NaN, and without.
+
+    What it prints is the same.
+    """
+    here, package = Path(__file__).resolve().parent, Path(core.__file__).resolve().parents[1]
+    said = []
+    for poison in ("0", "1"):
+        result = subprocess.run(
+            [sys.executable, "-c", program, str(here)],
+            env={**os.environ, **environment, "PYCNN_POISON": poison, "PYTHONPATH": str(package)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        said.append(result.stdout)
+    assert said[0] == said[1] != ""

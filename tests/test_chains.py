@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import pycnn._core as core
-from harness import isa, threads
+from harness import isa, says_the_same_when_poisoned, threads
 from loops import NETWORKS, gradients_plan, same_bits, seed
 from pycnn import ops
 
@@ -22,7 +18,6 @@ pytestmark = pytest.mark.sanitize
 
 Array = np.ndarray
 BATCHES = [1, 7, 8, 9, 15, 16, 17, 31, 32, 33]
-HERE, PACKAGE = Path(__file__).resolve().parent, Path(core.__file__).resolve().parent.parent
 
 
 @contextmanager
@@ -551,15 +546,4 @@ assert core._guard_errors() == 0, core._guard_errors()
 
 def test_chains_in_poisoned_memory() -> None:
     """Scratch memory, workspaces and outputs start as NaN, with guards behind: equal numbers."""
-    said = []
-    for poison in ("0", "1"):
-        result = subprocess.run(
-            [sys.executable, "-c", POISONED, str(HERE)],
-            env=os.environ | {"PYCNN_POISON": poison, "PYTHONPATH": str(PACKAGE)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stderr
-        said.append(result.stdout)
-    assert said[0] == said[1]
+    says_the_same_when_poisoned(POISONED)

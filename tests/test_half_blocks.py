@@ -6,24 +6,17 @@ the same bits in a block that is half empty, in one that is fuller, and in a ful
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import pycnn
 import pycnn._core as core
-from harness import forced, isa, option
+from harness import forced, isa, option, says_the_same_when_poisoned
 from pycnn import ops
 
 pytestmark = pytest.mark.sanitize
 
-HERE = Path(__file__).resolve().parent
-PACKAGE = Path(pycnn.__file__).resolve().parents[1]
 Array = np.ndarray
 FULL = 32
 BATCHES = (1, 4, 8, 9, 15, 17, 23, 24, 25)  # up to eight images in the last block, and more
@@ -139,16 +132,4 @@ def network(n: int, dtype: str, fuse: int) -> list[Array]:
 @pytest.mark.parametrize("name", core.config()["isa_available"])
 def test_poisoned_memory(name: str) -> None:
     """Memory that starts as NaN: the same numbers."""
-    said = []
-    for poison in ("0", "1"):
-        result = subprocess.run(
-            [sys.executable, "-c", NETWORK, str(HERE)],
-            env=os.environ
-            | {"PYCNN_POISON": poison, "PYTHONPATH": str(PACKAGE), "PYCNN_ISA": name},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stderr
-        said.append(result.stdout)
-    assert said[0] == said[1]
+    says_the_same_when_poisoned(NETWORK, PYCNN_ISA=name)
