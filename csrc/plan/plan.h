@@ -136,14 +136,18 @@ void pcnn_arena_trim(void);
 
 /* Starts a session: every plan's times begin anew when it runs next. Needs the run lock. */
 void pcnn_profile_begin(void);
-void pcnn_profile_end(void); /* Needs the run lock. */
+/* Runs add to no time any more. The session stays open, and no other can begin, until
+ * pcnn_profile_clear. Needs the run lock. */
+void pcnn_profile_end(void);
 bool pcnn_profile_running(void);
 /* A plan is about to run: a session holds it until pcnn_profile_clear. Needs the interpreter lock. */
 pcnn_status pcnn_profile_note(pcnn_plan *plan);
 int32_t pcnn_profile_noted(pcnn_plan *const **plans); /* how many, in order of their first run */
-void pcnn_profile_clear(void);
-/* Whether the plan's times belong to the session at hand; sets them to zero where they do not. For
- * pcnn_plan_run. */
+void pcnn_profile_clear(void); /* Needs the interpreter lock. */
+/* Whether the plan's times are of this session: one that was noted may have waited for the run lock
+ * when the session ended, and still have those of an earlier one. */
+bool pcnn_profile_timed(const pcnn_plan *plan);
+/* Makes the plan's times those of this session, from zero. For pcnn_plan_run. */
 void pcnn_profile_adopt(pcnn_plan *plan);
 
 /* ---- options: those that a plan depends on are part of its key (segment.c) ---- */

@@ -10,7 +10,7 @@
 static pcnn_plan **noted;
 static int32_t n_noted, cap_noted;
 static _Atomic int32_t session; /* counts; times of another one are old */
-static _Atomic bool running;
+static _Atomic bool running;    /* from pcnn_profile_begin to pcnn_profile_clear */
 
 void
 pcnn_profile_begin(void)
@@ -23,7 +23,6 @@ pcnn_profile_begin(void)
 void
 pcnn_profile_end(void)
 {
-    running = false;
     pcnn_plan_options.profile = false;
 }
 
@@ -67,12 +66,19 @@ pcnn_profile_clear(void)
     free(noted);
     noted = NULL;
     cap_noted = 0;
+    running = false;
+}
+
+bool
+pcnn_profile_timed(const pcnn_plan *plan)
+{
+    return plan->timed == session;
 }
 
 void
 pcnn_profile_adopt(pcnn_plan *plan)
 {
-    if (plan->timed == session)
+    if (pcnn_profile_timed(plan))
         return;
     plan->timed = session;
     plan->ns = 0;

@@ -221,8 +221,9 @@ pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs, int
 {
     *failed = 0;
     bool poison = pcnn_storage_poison();
-    bool profile = pcnn_plan_options.profile || pcnn_plan_options.verbose > 1;
-    double begin = profile ? now_ns() : 0;
+    const bool profile = pcnn_plan_options.profile;
+    const bool timed = profile || pcnn_plan_options.verbose > 1;
+    const double begin = profile ? now_ns() : 0;
     if (profile)
         pcnn_profile_adopt(plan);
     PCNN_TRY(need_arena(plan->arena_bytes));
@@ -242,14 +243,14 @@ pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs, int
             tensor += node[k].n_in + node[k].n_out;
         for (int32_t k = 0; k < steps && poison; k++)
             poison_step(plan, node + k);
-        double start = profile ? now_ns() : 0;
+        const double start = timed ? now_ns() : 0;
         *failed = node->origin;
         PCNN_TRY(node->chain > 0 ? pcnn_sweep_run(node, plan->program.values, site.in, arena)
                                  : node->impl->run(&site));
-        if (profile) {
+        if (timed)
             node->last_ns = now_ns() - start;
+        if (profile)
             node->ns += node->last_ns;
-        }
         for (int32_t k = 0; k < steps && profile; k++)
             node[k].runs++;
         for (int32_t k = 0; k < steps && poison; k++)

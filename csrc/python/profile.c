@@ -210,6 +210,8 @@ profile_end(PyObject *module, PyObject *unused)
     pcnn_plan *const *plans;
     PyObject *list = PyList_New(0);
     for (int32_t k = 0; list && k < pcnn_profile_noted(&plans); k++) {
+        if (!pcnn_profile_timed(plans[k]))
+            continue;
         PyObject *item = describe_plan(plans[k]);
         if (item == NULL || PyList_Append(list, item) < 0)
             Py_CLEAR(list);
