@@ -22,7 +22,6 @@ enum {
     MIN_COLUMNS = 8,
     SMALL_BYTES = 1 << 17, /* for x, for dy, and for partial sums */
     SMALL_MIN_COLUMNS = 4,
-    MAX_COLUMNS = 16,
 };
 
 typedef struct {
@@ -79,11 +78,11 @@ job_of(const pcnn_site *site)
     const int64_t row = PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK * job.size;
     job.sums_step = g->C * job.panels * job.lanes + PCNN_WINOGRAD_PAD;
     const bool small = PCNN_WINOGRAD_ELEMENTS * job.sums_step * job.size <= SMALL_BYTES &&
-                       job.columns > job.ranges * MAX_COLUMNS;
+                       job.columns > job.ranges * PCNN_WINOGRAD_COLUMNS;
     const int64_t bytes = small ? SMALL_BYTES : SCRATCH_BYTES;
     job.most_columns =
         at_most(at_least(g->C ? bytes / (g->C * row) : 0, small ? SMALL_MIN_COLUMNS : MIN_COLUMNS),
-                MAX_COLUMNS);
+                PCNN_WINOGRAD_COLUMNS);
     /* Pairs of panels, which the products want. */
     job.slice = 2 * at_least(bytes / (job.most_columns * 2 * job.lanes * row), 1);
     job.slice = at_most(job.slice, job.panels);

@@ -13,7 +13,6 @@ enum {
     R_BYTES = 1 << 17,
     MIN_COLUMNS = 2,  /* of a chunk */
     ITEM_COLUMNS = 4, /* of an item, at least, where there are so many */
-    MAX_COLUMNS = 16,
     MIN_ITEMS = 8,
     GROUP_CHANNELS = 48, /* of a group, at least */
 };
@@ -64,7 +63,8 @@ job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *f, int64_t N)
         job.groups++;
     const int64_t row = PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK * job.size;
     const int64_t channels = job.kernels->winograd_channels();
-    job.most_columns = between(f->OC ? D_BYTES / (f->OC * row) : 0, MIN_COLUMNS, MAX_COLUMNS);
+    job.most_columns =
+        between(f->OC ? D_BYTES / (f->OC * row) : 0, MIN_COLUMNS, PCNN_WINOGRAD_COLUMNS);
     job.slice = between(R_BYTES / (job.most_columns * channels * row), 1, job.tiles);
     job.U_step = f->OC * f->C + PCNN_WINOGRAD_PAD;
     job.D_step = job.most_columns * f->OC * PCNN_BLOCK + PCNN_WINOGRAD_PAD;

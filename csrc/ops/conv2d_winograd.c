@@ -16,7 +16,6 @@ enum {
     V_BYTES = 1 << 18, /* of an item, about */
     M_BYTES = 1 << 17,
     MIN_COLUMNS = 2, /* of an item */
-    MAX_COLUMNS = 16,
     MIN_ITEMS = 16,
     GROUP_CHANNELS = 48, /* of a group, at least */
 };
@@ -44,8 +43,10 @@ job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
     job.columns = (N + PCNN_BLOCK - 1) / PCNN_BLOCK * pcnn_winograd_tiles(g);
     job.tiles = pcnn_tiles(g->OC, job.kernels->winograd_channels());
     const int64_t column = PCNN_WINOGRAD_ELEMENTS * g->C * PCNN_BLOCK * job.size;
-    int64_t most = column ? V_BYTES / column : MAX_COLUMNS;
-    most = most < MIN_COLUMNS ? MIN_COLUMNS : most > MAX_COLUMNS ? MAX_COLUMNS : most;
+    int64_t most = column ? V_BYTES / column : PCNN_WINOGRAD_COLUMNS;
+    most = most < MIN_COLUMNS             ? MIN_COLUMNS
+           : most > PCNN_WINOGRAD_COLUMNS ? PCNN_WINOGRAD_COLUMNS
+                                          : most;
     job.chunks = pcnn_tiles(job.columns, most);
     job.groups = 1;
     while (job.chunks * job.groups < MIN_ITEMS && job.groups < job.tiles &&
@@ -183,8 +184,21 @@ pairs(int64_t kernel, int64_t outputs, int64_t inputs, int64_t padding)
     return count;
 }
 
+int64_t
+pcnn_winograd_elements(const pcnn_conv2d_geometry *g)
+{
+    const int64_t tile = pcnn_winograd_tile(g), sizes[2] = {g->OH, g->OW};
+    int64_t elements = 1;
+    for (int axis = 0; axis < 2; axis++) {
+        /* Tiles are whole but for one output, or less: that many lack the last element. */
+        const int64_t tiles = pcnn_tiles(sizes[axis], tile), missing = tiles * tile - sizes[axis];
+        elements *= 6 * tiles - (missing < tiles ? missing : tiles);
+    }
+    return elements;
+}
+
 /* The direct sum takes a multiply-add for every channel pair and tap that exists. Here there are 36
- * a tile, the transforms, which cost as much as TRANSFORM more channels on the other side, and once
+ * a whole tile, the transforms, which cost as much as TRANSFORM more channels on the other side, and once
  * for all blocks the weights. Measured: 6->16 to 256->512 channels, 3x3 to 28x28 pixels. */
 static bool
 pays(const pcnn_conv2d_geometry *g, int64_t blocks)
@@ -193,9 +207,10 @@ pays(const pcnn_conv2d_geometry *g, int64_t blocks)
     const double C = (double)g->C, OC = (double)g->OC;
     const double taps = (double)pairs(g->KH, g->OH, g->H, g->PT) *
                         (double)pairs(g->KW, g->OW, g->W, g->PL) * (double)blocks;
-    const double tiles = (double)(pcnn_winograd_tiles(g) * blocks);
-    const double cost = tiles * (C * OC + TRANSFORM * (C + OC)) + WEIGHTS * C * OC;
-    return MARGIN * PCNN_WINOGRAD_ELEMENTS * cost < taps * C * OC;
+    const double elements = (double)(pcnn_winograd_elements(g) * blocks);
+    const double cost =
+        elements * (C * OC + TRANSFORM * (C + OC)) + PCNN_WINOGRAD_ELEMENTS * WEIGHTS * C * OC;
+    return MARGIN * cost < taps * C * OC;
 }
 
 /* The smallest and the largest padding of the four sides. */
