@@ -18,11 +18,12 @@ enum {
     MIN_COLUMNS = 2, /* of an item */
     MIN_ITEMS = 16,
     GROUP_CHANNELS = 48, /* of a group, at least */
+    WHOLE_TILE_CHANNELS = 32, /* of x, for tiles of 4x4 outputs on padded maps, at least */
 };
 
 typedef struct {
     const pcnn_kernels *kernels;
-    const pcnn_conv2d_geometry *g;
+    pcnn_conv2d_geometry g;
     int64_t N, size; /* bytes of a real */
     int64_t columns, chunks, groups, tiles;
     int64_t most_columns, most_channels; /* of an item, of a slice */
@@ -33,13 +34,43 @@ typedef struct {
     char *U, *scratch;
 } job;
 
+/* The smallest and the largest padding of the four sides. */
+static void
+paddings(const pcnn_conv2d_geometry *g, int64_t *smallest, int64_t *largest)
+{
+    const int64_t sides[4] = {g->PT, g->OH + g->KH - 1 - g->PT - g->H, g->PL,
+                              g->OW + g->KW - 1 - g->PL - g->W};
+    *smallest = *largest = sides[0];
+    for (int i = 1; i < 4; i++) {
+        *smallest = sides[i] < *smallest ? sides[i] : *smallest;
+        *largest = sides[i] > *largest ? sides[i] : *largest;
+    }
+}
+
+/* Rows of outputs of a tile of the forward pass, at most. Tiles of 3x3 instead of 4x4, F(3x3,3x3),
+ * have smaller errors, which the corners of a padded map need that are sums of few products. Where a
+ * map's outer tiles are smaller anyway, they are enough. */
+static int64_t
+forward_tile(const pcnn_conv2d_geometry *g)
+{
+    int64_t smallest, largest;
+    paddings(g, &smallest, &largest);
+    if (g->KH != 3 || largest <= 0 || g->C >= WHOLE_TILE_CHANNELS)
+        return 0;
+    const bool smaller_outside = pcnn_tiles(g->OH, 4) * 4 - g->OH >= 2 &&
+                                 pcnn_tiles(g->OW, 4) * 4 - g->OW >= 2;
+    return smaller_outside ? 0 : 3;
+}
+
 static job
-job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
+job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *geometry, int64_t N)
 {
     job job = {.kernels = pcnn_kernels_for(dtype),
-               .g = g,
+               .g = *geometry,
                .N = N,
                .size = (int64_t)pcnn_dtype_size(dtype)};
+    const pcnn_conv2d_geometry *g = &job.g;
+    job.g.tile = forward_tile(g);
     job.columns = (N + PCNN_BLOCK - 1) / PCNN_BLOCK * pcnn_winograd_tiles(g);
     job.tiles = pcnn_tiles(g->OC, job.kernels->winograd_channels());
     const int64_t column = PCNN_WINOGRAD_ELEMENTS * g->C * PCNN_BLOCK * job.size;
@@ -81,14 +112,14 @@ transform_weights(void *context, int64_t begin, int64_t end, int worker)
 {
     const job *job = context;
     (void)worker;
-    job->kernels->winograd_weights(job->g, job->w, job->U, job->U_step, begin, end);
+    job->kernels->winograd_weights(&job->g, job->w, job->U, job->U_step, begin, end);
 }
 
 static void
 run_item(const void *context, int64_t item, int64_t slot)
 {
     const job *job = context;
-    const pcnn_conv2d_geometry *g = job->g;
+    const pcnn_conv2d_geometry *g = &job->g;
     const pcnn_kernels *kernels = job->kernels;
     const int64_t chunk = item / job->groups, group = item % job->groups;
     const int64_t begin = pcnn_tile_begin(job->columns, job->chunks, chunk);
@@ -187,12 +218,13 @@ pairs(int64_t kernel, int64_t outputs, int64_t inputs, int64_t padding)
 int64_t
 pcnn_winograd_elements(const pcnn_conv2d_geometry *g)
 {
-    const int64_t tile = pcnn_winograd_tile(g), sizes[2] = {g->OH, g->OW};
+    const int64_t outputs[2] = {g->OH, g->OW};
+    const int64_t tiles[2] = {pcnn_winograd_tile_rows(g), pcnn_winograd_tile_columns(g)};
     int64_t elements = 1;
     for (int axis = 0; axis < 2; axis++) {
-        /* Tiles are whole but for one output, or less: that many lack the last element. */
-        const int64_t tiles = pcnn_tiles(sizes[axis], tile), missing = tiles * tile - sizes[axis];
-        elements *= 6 * tiles - (missing < tiles ? missing : tiles);
+        /* Tiles are even: those that are not whole lack one output, or all lack more. */
+        const int64_t missing = tiles[axis] * pcnn_winograd_tile(g) - outputs[axis];
+        elements *= 6 * tiles[axis] - (missing < tiles[axis] ? missing : tiles[axis]);
     }
     return elements;
 }
@@ -211,19 +243,6 @@ pays(const pcnn_conv2d_geometry *g, int64_t blocks)
     const double cost =
         elements * (C * OC + TRANSFORM * (C + OC)) + PCNN_WINOGRAD_ELEMENTS * WEIGHTS * C * OC;
     return MARGIN * cost < taps * C * OC;
-}
-
-/* The smallest and the largest padding of the four sides. */
-static void
-paddings(const pcnn_conv2d_geometry *g, int64_t *smallest, int64_t *largest)
-{
-    const int64_t sides[4] = {g->PT, g->OH + g->KH - 1 - g->PT - g->H, g->PL,
-                              g->OW + g->KW - 1 - g->PL - g->W};
-    *smallest = *largest = sides[0];
-    for (int i = 1; i < 4; i++) {
-        *smallest = sides[i] < *smallest ? sides[i] : *smallest;
-        *largest = sides[i] > *largest ? sides[i] : *largest;
-    }
 }
 
 const char *
@@ -248,17 +267,19 @@ pcnn_winograd_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N,
 }
 
 /* A tile's errors are those of its largest numbers, but the corner of a padded map is a sum of only
- * a part of the taps: it needs more channels for its own errors to be as large. The figures of
- * `least` are measured on normal and ReLU-like numbers. */
+ * a part of the taps: it needs more channels for its own errors to be as large, or smaller tiles.
+ * The figures of `least` are measured on normal and ReLU-like numbers. */
 const char *
-pcnn_winograd_forward_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
+pcnn_winograd_forward_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *geometry, int64_t N)
 {
-    const int64_t least = g->KH == 3 ? 16 : 6, padded_least = g->KH == 3 ? 32 : 8;
+    pcnn_conv2d_geometry g = *geometry;
+    g.tile = forward_tile(&g);
     int64_t smallest, largest;
-    paddings(g, &smallest, &largest);
-    if (largest > g->KH / 2 && pcnn_option_winograd != PCNN_WINOGRAD_ALWAYS)
+    paddings(&g, &smallest, &largest);
+    if (largest > g.KH / 2 && pcnn_option_winograd != PCNN_WINOGRAD_ALWAYS)
         return "padding above half the kernel: outputs of few products would lose digits";
-    return pcnn_winograd_refuse(dtype, g, N, g->C, largest > 0 ? padded_least : least);
+    const int64_t least = g.KH == 3 ? 16 : largest > 0 ? 8 : 6;
+    return pcnn_winograd_refuse(dtype, &g, N, g.C, least);
 }
 
 /* For dx it is the other way round: without padding its corners have one product a channel. */

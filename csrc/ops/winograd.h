@@ -1,9 +1,9 @@
 /* What the files of Winograd's convolution share: how tiles are counted and stored.
  *
  * Outputs are cut into tiles of 4x4 (kernels 3x3) or 2x2 (5x5), or less where a map is no multiple
- * of that: as even as can be, 11 into 3 + 4 + 4. A tile reads 6x6 inputs. A *column* is one tile of
- * one block of 16 images: columns are numbered block after block, in a block row by row. A
- * transformed tile has 6x6 = 36 elements e. All buffers have e outermost:
+ * of that: as even as can be, the smaller ones outside, 14 into 3 + 4 + 4 + 3. A tile reads 6x6
+ * inputs. A *column* is one tile of one block of 16 images: columns are numbered block after block,
+ * in a block row by row. A transformed tile has 6x6 = 36 elements e. All buffers have e outermost:
  *
  *     U[e][c][oc]         transformed weights, channels oc in tiles as the products want them
  *     V[e][column][c][16]  transformed x       M[e][column][oc][16]  products, or transformed dy
@@ -40,13 +40,13 @@ pcnn_winograd_tile(const pcnn_conv2d_geometry *g)
 static inline int64_t
 pcnn_winograd_tile_rows(const pcnn_conv2d_geometry *g)
 {
-    return pcnn_tiles(g->OH, pcnn_winograd_tile(g));
+    return pcnn_tiles(g->OH, g->tile ? g->tile : pcnn_winograd_tile(g));
 }
 
 static inline int64_t
 pcnn_winograd_tile_columns(const pcnn_conv2d_geometry *g)
 {
-    return pcnn_tiles(g->OW, pcnn_winograd_tile(g));
+    return pcnn_tiles(g->OW, g->tile ? g->tile : pcnn_winograd_tile(g));
 }
 
 /* Tiles of a map. */
@@ -54,6 +54,18 @@ static inline int64_t
 pcnn_winograd_tiles(const pcnn_conv2d_geometry *g)
 {
     return pcnn_winograd_tile_rows(g) * pcnn_winograd_tile_columns(g);
+}
+
+/* The first of n outputs, in one direction, that tile t has. Smaller tiles have smaller errors, which
+ * the borders of padded maps need. */
+static inline int64_t
+pcnn_winograd_first(int64_t n, int64_t tiles, int64_t t)
+{
+    const int64_t larger = n % tiles, smaller_before = (tiles - larger + 1) / 2;
+    const int64_t larger_before = t - smaller_before;
+    return n / tiles * t + (larger_before < 0        ? 0
+                            : larger_before < larger ? larger_before
+                                                     : larger);
 }
 
 /* Where a column is: image block, the tile's first output, and its rows and columns of outputs. */
@@ -66,12 +78,13 @@ pcnn_winograd_place_of(const pcnn_conv2d_geometry *g, int64_t column)
 {
     const int64_t down = pcnn_winograd_tile_rows(g), across = pcnn_winograd_tile_columns(g);
     const int64_t i = column % (down * across) / across, j = column % across;
-    const int64_t oh = pcnn_tile_begin(g->OH, down, i), ow = pcnn_tile_begin(g->OW, across, j);
+    const int64_t oh = pcnn_winograd_first(g->OH, down, i),
+                  ow = pcnn_winograd_first(g->OW, across, j);
     return (pcnn_winograd_place){.block = column / (down * across),
                                  .oh = oh,
                                  .ow = ow,
-                                 .rows = pcnn_tile_begin(g->OH, down, i + 1) - oh,
-                                 .columns = pcnn_tile_begin(g->OW, across, j + 1) - ow};
+                                 .rows = pcnn_winograd_first(g->OH, down, i + 1) - oh,
+                                 .columns = pcnn_winograd_first(g->OW, across, j + 1) - ow};
 }
 
 /* Elements of all tiles of a map. */
@@ -92,7 +105,8 @@ pcnn_winograd_strip_of(const pcnn_conv2d_geometry *g, int64_t column, int64_t en
     strip.tiles = strip.tiles < end - column ? strip.tiles : end - column;
     strip.tiles = strip.tiles < PCNN_WINOGRAD_STRIP ? strip.tiles : PCNN_WINOGRAD_STRIP;
     for (int64_t t = 0; t <= strip.tiles; t++)
-        strip.first[t] = pcnn_tile_begin(g->OW, across, j + t) - pcnn_tile_begin(g->OW, across, j);
+        strip.first[t] =
+            pcnn_winograd_first(g->OW, across, j + t) - pcnn_winograd_first(g->OW, across, j);
     return strip;
 }
 
