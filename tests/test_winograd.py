@@ -162,15 +162,22 @@ def ran_everywhere(passes: Passes) -> None:
 @pytest.mark.parametrize("name", ISAS)
 @pytest.mark.parametrize("shape", SHAPES + BATCHES, ids=str)
 def test_whole_numbers_are_exact_in_float64(shape: Shape, name: str) -> None:
+    """With six points. The fractions of seven (5x5, long sums) are not whole for any data."""
+    pixels = shape.n * (shape.h + sum(shape.padding[:2]) - shape.k + 1)
+    pixels *= shape.w + sum(shape.padding[2:]) - shape.k + 1
+    six = {"y": shape.c < 10, "dx": shape.oc < 16, "dw": pixels < 512, "db": True}
     for scaled, results in (("w", ("y", "dx")), ("dy", ("dw", "db"))):
         given = problem(shape, "float64", "whole")
         setattr(given, scaled, getattr(given, scaled) * 243 * 243)
         with isa(name), winograd(ALWAYS):
             passes = given.run()
         ran_everywhere(passes)
-        want = given.exact()
+        want, size = given.exact(), given.exact(magnitude=True)
         for what in results:
-            np.testing.assert_array_equal(getattr(passes, what), want[what], what)
+            if shape.k == 3 or six[what]:
+                np.testing.assert_array_equal(getattr(passes, what), want[what], what)
+            error = float(np.max(np.abs(getattr(passes, what) - want[what])))
+            assert error <= 100 * 2.0**-53 * float(np.max(size[what])), what
 
 
 @pytest.mark.parametrize("name", ISAS)

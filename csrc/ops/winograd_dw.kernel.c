@@ -2,7 +2,7 @@
  *
  *     dw = G' [sum over columns and images of (B' x B) .* (A dy A')] G,  db = the sum of dy
  *
- * The sum is, for each of the 36 elements, a matrix product over columns and images. With images in
+ * The sum is, for each element of a tile, a matrix product over columns and images. With images in
  * the lanes every product would end in a sum of lanes; so the transformed dy is turned while it is
  * stored: output channels stand in the lanes, and numbers of x are broadcast. Buffers:
  *
@@ -65,7 +65,8 @@ transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_
                int64_t rows, int64_t columns, int64_t images, real *D, int64_t step, real *bias)
 {
     _Alignas(64) real pixel[4][4][PCNN_BLOCK][LANES], channels[LANES][PCNN_BLOCK];
-    const int64_t points = rows == T ? 6 : 5;
+    const int P = winograd_points(T);
+    const int64_t points = rows == T ? P : P - 1;
     if (rows < T || columns < T)
         memset(pixel, 0, sizeof pixel);
     if (size < LANES)
@@ -84,11 +85,11 @@ transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_
             turn(images, &channels[0][0], PCNN_BLOCK, &pixel[i][j][0][0]);
         }
     for (int64_t image = 0; image < images; image++, D += LANES) {
-        _Alignas(64) real half[4][6][LANES];
+        _Alignas(64) real half[4][7][LANES];
         vec sum = {0};
         UNROLL
         for (int j = 0; j < T; j++) {
-            vec d[4], r[6];
+            vec d[4], r[7];
             UNROLL
             for (int i = 0; i < T; i++) {
                 d[i] = vload(pixel[i][j][image]);
@@ -96,21 +97,21 @@ transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_
             }
             winograd_output_adjoint(T, d, r);
             UNROLL
-            for (int i = 0; i < 6; i++)
+            for (int i = 0; i < P; i++)
                 vstore(half[j][i], r[i]);
         }
         if (bias != NULL)
             vstore(bias + image * LANES, vload(bias + image * LANES) + sum);
         real *to = D;
         NO_UNROLL
-        for (int64_t i = 0; i < points; i++, to += 6 * step) {
-            vec d[4], r[6];
+        for (int64_t i = 0; i < points; i++, to += P * step) {
+            vec d[4], r[7];
             UNROLL
             for (int j = 0; j < T; j++)
                 d[j] = vload(half[j][i]);
             winograd_output_adjoint(T, d, r);
             UNROLL
-            for (int j = 0; j < 6; j++)
+            for (int j = 0; j < P; j++)
                 vstore(to + j * step, r[j]);
         }
     }
@@ -142,8 +143,10 @@ PCNN_K(winograd_dw_input)(const void *geometry, const void *dy, void *D, int64_t
                           int64_t N, int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->KH == 3)
+    if (g->tile == 4)
         transform_dy(4, g, dy, D, step, bias, N, begin, end, panel0, panel1);
+    else if (g->tile == 3)
+        transform_dy(3, g, dy, D, step, bias, N, begin, end, panel0, panel1);
     else
         transform_dy(2, g, dy, D, step, bias, N, begin, end, panel0, panel1);
 }
@@ -226,14 +229,15 @@ PCNN_K(winograd_dw_products)(const void *geometry, const void *V, int64_t V_step
     const int64_t d_panel = (end - begin) * PCNN_BLOCK * LANES;
     pcnn_winograd_list lists[2][2];
     pcnn_winograd_lists(g, N, begin, end, lists);
-    for (int e = 0; e < PCNN_WINOGRAD_ELEMENTS; e++)
+    const int64_t P = g->tile + g->KH - 1;
+    for (int64_t e = 0; e < P * P; e++)
         for (int64_t panel = 0; panel < panels; panel += 2) {
             const int pair = panel + 1 < panels;
             for (int64_t t = 0; t < tiles; t++) {
                 const int64_t c = pcnn_tile_begin(g->C, tiles, t);
                 const int64_t size = pcnn_tile_begin(g->C, tiles, t + 1) - c;
                 product_of_size[size - 1][pair](
-                    first, &lists[e / 6 == 5][e % 6 == 5], N % PCNN_BLOCK,
+                    first, &lists[e / P == P - 1][e % P == P - 1], N % PCNN_BLOCK,
                     (const real *)V + e * V_step + c * PCNN_BLOCK, g->C * PCNN_BLOCK,
                     (const real *)D + e * D_step + panel * d_panel, d_panel,
                     (real *)sums + e * sums_step + (c * all_panels + panel) * LANES,
@@ -245,29 +249,30 @@ PCNN_K(winograd_dw_products)(const void *geometry, const void *V, int64_t V_step
 /* ---- dw ---- */
 
 ALWAYS_INLINE void
-transform_sums(const int K, const pcnn_conv2d_geometry *g, const real *sums, int64_t sums_step,
+transform_sums(const int T, const pcnn_conv2d_geometry *g, const real *sums, int64_t sums_step,
                int64_t ranges, real *dw, int64_t panels, int64_t begin, int64_t end)
 {
+    const int K = winograd_kernel(T), P = winograd_points(T);
     for (int64_t k = begin * panels; k < end * panels; k++) {
         const int64_t c = k / panels, panel = k % panels;
         const int64_t size = minimum(g->OC - panel * LANES, LANES);
         const real *from = sums + k * LANES;
-        vec half[5][6];
+        vec half[5][7];
         UNROLL
-        for (int j = 0; j < 6; j++) {
-            vec column[6], r[5];
+        for (int j = 0; j < P; j++) {
+            vec column[7], r[5];
             UNROLL
-            for (int i = 0; i < 6; i++) {
-                const real *at = from + (6 * i + j) * sums_step;
+            for (int i = 0; i < P; i++) {
+                const real *at = from + (P * i + j) * sums_step;
                 vec sum = vload(at);
                 for (int64_t range = 1; range < ranges; range++) {
-                    at += PCNN_WINOGRAD_ELEMENTS * sums_step;
+                    at += P * P * sums_step;
                     sum += vload(at);
                     winograd_prefetch(at, 2 * PCNN_BLOCK);
                 }
                 column[i] = sum;
             }
-            winograd_weights_adjoint(K, column, r);
+            winograd_weights_adjoint(T, column, r);
             UNROLL
             for (int i = 0; i < K; i++)
                 half[i][j] = r[i];
@@ -276,7 +281,7 @@ transform_sums(const int K, const pcnn_conv2d_geometry *g, const real *sums, int
         UNROLL
         for (int i = 0; i < K; i++) {
             vec r[5];
-            winograd_weights_adjoint(K, half[i], r);
+            winograd_weights_adjoint(T, half[i], r);
             UNROLL
             for (int j = 0; j < K; j++)
                 vstore(tap[K * i + j], r[j]);
@@ -295,10 +300,12 @@ PCNN_K(winograd_dw_output)(const void *geometry, const void *sums, int64_t sums_
                            int64_t ranges, void *dw, int64_t panels, int64_t begin, int64_t end)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->KH == 3)
+    if (g->tile == 4)
+        transform_sums(4, g, sums, sums_step, ranges, dw, panels, begin, end);
+    else if (g->tile == 3)
         transform_sums(3, g, sums, sums_step, ranges, dw, panels, begin, end);
     else
-        transform_sums(5, g, sums, sums_step, ranges, dw, panels, begin, end);
+        transform_sums(2, g, sums, sums_step, ranges, dw, panels, begin, end);
 }
 
 /* db from `ranges` partial sums bias[range][panel][16][LANES]. */
