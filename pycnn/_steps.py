@@ -119,6 +119,9 @@ def title_of(step: Step) -> str:
         title += f"+{activation}"
     if attrs.get("relu_input"):
         title += "+relu_grad"
+    if step["op"] == "load_images":
+        taken = [attrs[name] for name in ("first", "second") if attrs.get(name, "none") != "none"]
+        title = "+".join([title, *taken, *["pad"] * any(attrs.get("padding", ()))])
     return title
 
 
