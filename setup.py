@@ -402,14 +402,15 @@ class BuildCore(build_ext):
             origin = "@loader_path" if MACOS else "$ORIGIN"
             command += [f"-L{package / '.libs'}", f"-Wl,-rpath,{origin}/.libs"]
         command += [*blas.link_flags, "-lm", *shlex.split(os.environ.get("LDFLAGS", ""))]
-        stamp = units[0].target.parent.parent / "link.cmd"
+        # Beside the objects of all kinds of build, which may share the target.
+        stamp = units[0].target.parent.parent.parent / "link.cmd"
         newest = max(unit.target.stat().st_mtime for unit in units)
         if (
             not changed
             and target.exists()
             and target.stat().st_mtime > newest
             and stamp.exists()
-            and stamp.read_text() == json.dumps(command)
+            and stamp.read_text() == json.dumps([*command, str(target)])
         ):
             return
         print(f"pycnn: linking {target.name}", flush=True)
@@ -419,7 +420,7 @@ class BuildCore(build_ext):
         if done.returncode:
             raise CompileError(f"linking {target.name} failed:\n{done.stderr}")
         os.replace(fresh, target)
-        stamp.write_text(json.dumps(command))
+        stamp.write_text(json.dumps([*command, str(target)]))
 
     # What setuptools asks of the command
 
