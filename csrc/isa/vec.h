@@ -18,6 +18,9 @@
 #if defined(PCNN_ISA_AVX2) || defined(PCNN_ISA_AVX512)
 #include <immintrin.h>
 #endif
+#if defined(PCNN_ISA_AVX512) && !defined(__AVX512F__)
+#include "isa/emulated.h"
+#endif
 
 #if defined(PCNN_ISA_AVX512)
 enum { VEC_BYTES = 64, VEC_REGISTERS = 32 };
