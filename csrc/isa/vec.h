@@ -107,6 +107,17 @@ rfma(real a, real b, real c)
 #endif
 }
 
+/* A loaded vector with several uses, held in a register. With AVX-512 the compiler loads it again as
+ * an operand of every one of them; with fewer registers it must be free to. */
+ALWAYS_INLINE vec
+vheld(vec v)
+{
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#endif
+    return v;
+}
+
 /* mask ? a : b, lane by lane; a mask is what a comparison of vectors gives (all ones or zeros). */
 ALWAYS_INLINE vec
 vselect(ivec mask, vec a, vec b)
