@@ -11,6 +11,8 @@ Environment:
     CC, CFLAGS, LDFLAGS   as usual (the flags are appended)
     PCNN_WERROR=1         strict warnings, as errors
     PCNN_SANITIZE=...     "address,undefined" or "thread": a build for the sanitizers
+    PCNN_EMULATE_AVX512=1 the AVX-512 kernels made of AVX2 instructions: a build for tests on
+                          machines without AVX-512, slower than the AVX2 kernels
     PYCNN_SYSTEM_BLAS=1   links the OpenBLAS that pkg-config knows instead of the bundled one
 """
 
@@ -60,6 +62,9 @@ X86_ISAS: dict[str, tuple[str, ...]] = {
         "-mprefer-vector-width=512",
     ),
 }
+# Vectors stay 64 bytes long (csrc/isa/emulated.h). -Wpsabi speaks of passing them in registers,
+# but every function that takes one is inlined. Compiled with -O1, in a third of the time.
+EMULATED_AVX512 = (*X86_ISAS["avx2"], "-Wno-psabi")
 OTHER_ISAS: dict[str, tuple[str, ...]] = {"generic": ()}
 REALS = ("f32", "f64")
 
@@ -145,6 +150,11 @@ class Unit:
         os.replace(fresh, self.target)
         self.stamp.write_text(json.dumps(self.command))
         return done.stderr
+
+
+def is_set(name: str) -> bool:
+    """Whether an environment variable asks for something."""
+    return os.environ.get(name, "") not in ("", "0")
 
 
 def run_quietly(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -251,8 +261,10 @@ class BuildCore(build_ext):
         package = ROOT / "pycnn" if inplace else Path(self.build_lib, "pycnn").resolve()
         self.sanitize = os.environ.get("PCNN_SANITIZE", "")
         # Each kind of build keeps its own objects: going from one to another compiles nothing anew.
-        strict = os.environ.get("PCNN_WERROR", "") not in ("", "0")
-        variant = (self.sanitize.replace(",", "-") or "release") + ("-strict" if strict else "")
+        self.emulated = is_set("PCNN_EMULATE_AVX512")
+        variant = self.sanitize.replace(",", "-") or "release"
+        variant += "-strict" if is_set("PCNN_WERROR") else ""
+        variant += "-emulated" if self.emulated else ""
         objects = Path(self.build_temp, f"core-{variant}")
         with locked(objects):
             self.build(package, objects)
@@ -268,8 +280,7 @@ class BuildCore(build_ext):
         include = Path(sysconfig.get_paths()["include"])
         if not (include / "Python.h").is_file():
             raise PlatformError(NO_PYTHON_H.format(include=include))
-        system = os.environ.get("PYCNN_SYSTEM_BLAS", "") not in ("", "0")
-        blas = system_blas() if system else bundled_blas()
+        blas = system_blas() if is_set("PYCNN_SYSTEM_BLAS") else bundled_blas()
         package.mkdir(parents=True, exist_ok=True)
         self.bundle(blas, package)
         units = self.units(objects, blas)
@@ -290,6 +301,8 @@ class BuildCore(build_ext):
             raise PlatformError(f"no C sources below {ROOT / SOURCE}: is the checkout complete?")
         isas = self.instruction_sets()
         have = [f"-DPCNN_HAVE_ISA_{isa.upper()}=1" for isa in isas]
+        if self.emulated:
+            have.append("-DPCNN_EMULATE_AVX512=1")
         common = [*self.compiler_command, *self.common_flags()]
         users_flags = shlex.split(os.environ.get("CFLAGS", ""))
         units = []
@@ -307,7 +320,8 @@ class BuildCore(build_ext):
                 defines = [f"-DPCNN_ISA={isa}", f"-DPCNN_ISA_{isa.upper()}=1"]
                 defines += [f"-DPCNN_REAL={real}", f"-DPCNN_REAL_{real.upper()}=1"]
                 for source in kernels:
-                    command = [*common, self.level("-O3"), *flags, *defines]
+                    level = "-O1" if flags is EMULATED_AVX512 else self.level("-O3")
+                    command = [*common, level, *flags, *defines]
                     target = objects / f"{isa}-{real}" / f"{source.stem}.o"
                     units.append(Unit(source, target, (*command, *users_flags)))
         return units
@@ -323,7 +337,7 @@ class BuildCore(build_ext):
                 flags.append("-fno-sanitize-recover=undefined")
         else:
             flags += ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
-        if os.environ.get("PCNN_WERROR", "") not in ("", "0"):
+        if is_set("PCNN_WERROR"):
             flags += STRICT_FLAGS
         return flags
 
@@ -341,9 +355,12 @@ class BuildCore(build_ext):
 
     def instruction_sets(self) -> dict[str, tuple[str, ...]]:
         x86 = "int main(void) { return __x86_64__ - 1; }\n"
-        if not self.probe.takes((), x86):
-            return OTHER_ISAS
-        return {isa: flags for isa, flags in X86_ISAS.items() if self.probe.takes(flags)}
+        wanted = X86_ISAS if self.probe.takes((), x86) else OTHER_ISAS
+        if self.emulated:
+            if not (wanted is X86_ISAS and self.probe.takes(EMULATED_AVX512)):
+                raise PlatformError("PCNN_EMULATE_AVX512=1 needs a compiler for x86-64 with AVX2")
+            wanted = {**X86_ISAS, "avx512": EMULATED_AVX512}
+        return {isa: flags for isa, flags in wanted.items() if self.probe.takes(flags)}
 
     # The work
 
@@ -402,14 +419,15 @@ class BuildCore(build_ext):
             origin = "@loader_path" if MACOS else "$ORIGIN"
             command += [f"-L{package / '.libs'}", f"-Wl,-rpath,{origin}/.libs"]
         command += [*blas.link_flags, "-lm", *shlex.split(os.environ.get("LDFLAGS", ""))]
-        stamp = units[0].target.parent.parent / "link.cmd"
+        # Beside the objects of all kinds of build, which may share the target.
+        stamp = units[0].target.parent.parent.parent / "link.cmd"
         newest = max(unit.target.stat().st_mtime for unit in units)
         if (
             not changed
             and target.exists()
             and target.stat().st_mtime > newest
             and stamp.exists()
-            and stamp.read_text() == json.dumps(command)
+            and stamp.read_text() == json.dumps([*command, str(target)])
         ):
             return
         print(f"pycnn: linking {target.name}", flush=True)
@@ -419,7 +437,7 @@ class BuildCore(build_ext):
         if done.returncode:
             raise CompileError(f"linking {target.name} failed:\n{done.stderr}")
         os.replace(fresh, target)
-        stamp.write_text(json.dumps(command))
+        stamp.write_text(json.dumps([*command, str(target)]))
 
     # What setuptools asks of the command
 

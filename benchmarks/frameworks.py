@@ -111,13 +111,15 @@ def keras_model(keras: Any, network: Network) -> Any:
 
 def _build_pycnn(network: Network, threads: int) -> Subject:
     import pycnn
+    import pycnn._core as core
     import pycnn.keras
 
     pycnn.set_num_threads(threads)
+    emulated = core.config()["isa_emulated"]
     model = keras_model(pycnn.keras, network)
     x, y = batch_of(network)
     return Subject(
-        pycnn.__version__,
+        pycnn.__version__ + (f", {emulated} emulated: no measure" if emulated else ""),
         int(model.count_params()),
         lambda: float(model.train_on_batch(x, y)[0]),
         lambda: model.predict_on_batch(x),

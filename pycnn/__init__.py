@@ -48,7 +48,8 @@ def _explain_missing_core(error: ImportError) -> ImportError:
 def _load_core() -> None:
     """Load the compiled part, with OpenBLAS told what it reads once, while it is loaded.
 
-    One thread: the engine shares the work out itself. ``PYCNN_ISA`` forces BLAS's kernels too.
+    One thread: the engine shares the work out itself. ``PYCNN_ISA`` forces BLAS's kernels too, but
+    for the widest set: there BLAS's own choice is right, and knows more processors.
     NumPy comes first, because its own OpenBLAS reads the same variables.
     """
     import numpy  # noqa: F401
@@ -57,9 +58,7 @@ def _load_core() -> None:
     if threads and not (threads.isdecimal() and int(threads) > 0):
         raise ImportError(f"PYCNN_NUM_THREADS={threads} is not a number from 1 on")
     told = {"OPENBLAS_NUM_THREADS": "1"}
-    core = {"baseline": "Prescott", "avx2": "Haswell", "avx512": "SkylakeX"}.get(
-        os.environ.get("PYCNN_ISA", "")
-    )
+    core = {"baseline": "Prescott", "avx2": "Haswell"}.get(os.environ.get("PYCNN_ISA", ""))
     if core is not None:
         told["OPENBLAS_CORETYPE"] = core
     before = {name: os.environ.get(name) for name in told}

@@ -146,7 +146,9 @@ class profile:
         self.runs = sum(plan["runs"] for plan in ran)
         self.engine_ms = sum(plan["ns"] for plan in ran) / 1e6
         self.threads = _core.get_num_threads()
-        self.isa = str(_core.config()["isa"])
+        config = _core.config()
+        emulated = config["isa"] == config["isa_emulated"]
+        self.isa = str(config["isa"]) + (", emulated: no measure" if emulated else "")
         self.peak_gflops = _peak("float32")
         merged: dict[tuple[Any, ...], list[Any]] = {}  # step, calls, ns, operations
         for plan in ran:

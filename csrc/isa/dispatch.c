@@ -41,15 +41,25 @@ static int chosen = COMPILED - 1;
 static const char *available[COMPILED + 1];
 static const char *names[COMPILED + 1];
 
+const char *
+pcnn_isa_emulated(void)
+{
+#if defined(PCNN_EMULATE_AVX512)
+    return "avx512";
+#else
+    return NULL;
+#endif
+}
+
 static bool
 runs_here(const char *isa)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (strcmp(isa, "avx512") == 0)
+    if (strcmp(isa, "avx512") == 0 && pcnn_isa_emulated() == NULL)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    if (strcmp(isa, "avx2") == 0)
+    if (strcmp(isa, BASELINE_NAME) != 0)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
     (void)isa;

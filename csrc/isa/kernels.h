@@ -28,5 +28,7 @@ const char *pcnn_isa_name(void);
 /* Sets that are compiled in and that this processor can run, fastest first; NULL ends the list. */
 const char *const *pcnn_isa_available(void);
 const char *const *pcnn_isa_compiled(void);
+/* The set that this build emulates with a lesser one (emulated.h), for tests; else NULL. */
+const char *pcnn_isa_emulated(void);
 
 #endif

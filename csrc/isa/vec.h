@@ -18,6 +18,9 @@
 #if defined(PCNN_ISA_AVX2) || defined(PCNN_ISA_AVX512)
 #include <immintrin.h>
 #endif
+#if defined(PCNN_ISA_AVX512) && !defined(__AVX512F__)
+#include "isa/emulated.h"
+#endif
 
 #if defined(PCNN_ISA_AVX512)
 enum { VEC_BYTES = 64, VEC_REGISTERS = 32 };
@@ -102,6 +105,17 @@ rfma(real a, real b, real c)
 #else
     return a * b + c;
 #endif
+}
+
+/* A loaded vector with several uses, held in a register. With AVX-512 the compiler loads it again as
+ * an operand of every one of them; with fewer registers it must be free to. */
+ALWAYS_INLINE vec
+vheld(vec v)
+{
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#endif
+    return v;
 }
 
 /* mask ? a : b, lane by lane; a mask is what a comparison of vectors gives (all ones or zeros). */

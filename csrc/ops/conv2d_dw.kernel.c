@@ -96,10 +96,12 @@ accumulate(const int OB, const int XB, const int NV, vec *total, const real *x, 
                     vec value[X_CHANNELS];
                     UNROLL
                     for (int k = 0; k < XB; k++)
-                        value[k] = vload(x_at + k * x_channel + v * LANES);
+                        value[k] = vheld(vload(x_at + k * x_channel + v * LANES));
                     UNROLL
                     for (int o = 0; o < OB; o++) {
                         vec d = vload(dy_at + o * PCNN_BLOCK + v * LANES);
+                        if (XB > 1)
+                            d = vheld(d);
                         UNROLL
                         for (int k = 0; k < XB; k++)
                             acc[o][k] = vfma(value[k], d, acc[o][k]);

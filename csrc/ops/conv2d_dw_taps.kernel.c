@@ -93,10 +93,12 @@ accumulate(const int OB, const int XB, const int NV, vec *total, int64_t total_s
                 vec value[TAPS];
                 UNROLL
                 for (int k = 0; k < XB; k++)
-                    value[k] = vload(x_at + k * PCNN_BLOCK + v * LANES);
+                    value[k] = vheld(vload(x_at + k * PCNN_BLOCK + v * LANES));
                 UNROLL
                 for (int o = 0; o < OB; o++) {
                     vec d = vload(dy_at + o * dy_channel + v * LANES);
+                    if (XB > 1)
+                        d = vheld(d);
                     UNROLL
                     for (int k = 0; k < XB; k++)
                         acc[o][k] = vfma(value[k], d, acc[o][k]);

@@ -8,16 +8,16 @@
 
 #include <time.h>
 
-#if defined(__x86_64__)
+#if defined(PCNN_ISA_AVX512) && defined(__AVX512F__)
+#define OPAQUE(v) __asm__ volatile("" : "+v"(v))
+#elif defined(PCNN_ISA_AVX512) /* emulated: no register holds a vector, the figure means nothing */
+#define OPAQUE(v) __asm__ volatile("" : "+m"(v))
+#elif defined(__x86_64__)
 #define OPAQUE(v) __asm__ volatile("" : "+x"(v))
 #elif defined(__aarch64__)
 #define OPAQUE(v) __asm__ volatile("" : "+w"(v))
 #else
 #define OPAQUE(v) __asm__ volatile("" : "+m"(v))
-#endif
-#if defined(PCNN_ISA_AVX512)
-#undef OPAQUE
-#define OPAQUE(v) __asm__ volatile("" : "+v"(v))
 #endif
 
 static double

@@ -231,10 +231,10 @@ core_config(PyObject *module, PyObject *unused)
         Py_XDECREF(compiled);
         return NULL;
     }
-    return Py_BuildValue("{s:s,s:N,s:N,s:i,s:i,s:s}", "isa", pcnn_isa_name(), "isa_available",
-                         available, "isa_compiled", compiled, "vector_bytes",
-                         pcnn_kernels_for(PCNN_F32)->vector_bytes, "threads", pcnn_threads(),
-                         "blas", pcnn_blas_config());
+    return Py_BuildValue("{s:s,s:N,s:N,s:z,s:i,s:i,s:s}", "isa", pcnn_isa_name(), "isa_available",
+                         available, "isa_compiled", compiled, "isa_emulated", pcnn_isa_emulated(),
+                         "vector_bytes", pcnn_kernels_for(PCNN_F32)->vector_bytes, "threads",
+                         pcnn_threads(), "blas", pcnn_blas_config());
 }
 
 static PyObject *
@@ -244,10 +244,11 @@ core_show_config(PyObject *module, PyObject *unused)
     if (config == NULL)
         return NULL;
     PyObject *text = PyUnicode_FromFormat(
-        "instruction set: %S (compiled: %S; this processor: %S)\nthreads: %S\nBLAS: %S",
+        "instruction set: %S (compiled: %S; this processor: %S)%s\nthreads: %S\nBLAS: %S",
         PyDict_GetItemString(config, "isa"), PyDict_GetItemString(config, "isa_compiled"),
-        PyDict_GetItemString(config, "isa_available"), PyDict_GetItemString(config, "threads"),
-        PyDict_GetItemString(config, "blas"));
+        PyDict_GetItemString(config, "isa_available"),
+        pcnn_isa_emulated() ? "\na build for tests: avx512 is emulated with AVX2, and slow" : "",
+        PyDict_GetItemString(config, "threads"), PyDict_GetItemString(config, "blas"));
     Py_DECREF(config);
     return text;
 }
