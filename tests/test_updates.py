@@ -1,4 +1,4 @@
-"""Optimiser's steps that clip and regularise as they go."""
+"""Optimiser's steps that clip and regularise as they go, and those of all parameters as one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pycnn
 import pycnn._core as core
-from harness import isa, option
+from harness import isa, option, says_the_same_when_poisoned, threads
 from loops import hyper, same_bits
 from pycnn import ShapeError, ops
+from pycnn.keras import layers, optimizers, regularizers
 
 pytestmark = pytest.mark.sanitize
 
@@ -194,3 +196,301 @@ def test_wrong_clipping(
     with pytest.raises(error, match=words):
         step(kind, "keras", w, np.ones(3), (m, v), *more, clip=clip)
     np.testing.assert_array_equal(w.numpy(), np.ones(3))
+
+
+# ---- the steps of all parameters as one ----
+
+
+def groups(plan: Any, op: str) -> list[int]:
+    """How many steps of this op run together; those alone are 1."""
+    found: dict[Any, int] = {}
+    for k, one in enumerate(plan.steps):
+        if one["op"] == op:
+            number = one.get("chain", -1 - k)
+            found[number] = found.get(number, 0) + 1
+    return list(found.values())
+
+
+MANY = [(5, 3, 3, 3), (5,), (0, 4), (700, 130), (130,), (), (41, 500), (16384,), (1,), (2048, 3)]
+
+
+def step_all(
+    kind: str, dtype: str, shapes: Sequence[tuple[int, ...]], clip: str = "none"
+) -> tuple[Any, list[Array]]:
+    """The plan of a step of all, and what it made."""
+    tensors = []
+    with core.capture() as tape:
+        a, b = (core.tensor(np.asarray(n, dtype)) for n in (0.5, 2.0))
+        for key, shape in enumerate(shapes):
+            arrays = draw(shape, dtype, 4, key)
+            w, m, v = (core.tensor(np.array(abs(x) if k else x)) for k, x in enumerate(arrays[:3]))
+            numbers = {"none": (), "factor": (None, a), "norm": (None, a, b), "value": (None, a, b)}
+            step(kind, "keras", w, core.tensor(arrays[3]), (m, v), *numbers[clip], clip=clip)
+            tensors += [w, m, v]
+        plan = tape.compile([])
+    plan.run()
+    return plan, [t.numpy() for t in tensors]
+
+
+@pytest.mark.tsan
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_together_the_bits_are_the_same(kind: str, dtype: str) -> None:
+    for clip in ("none", "norm"):
+        with option("chain", 0):
+            plan, want = step_all(kind, dtype, MANY, clip)
+        op = kind.split()[0]
+        assert groups(plan, op) == [1] * len(MANY)
+        for count in (1, 2, 3, 8):
+            with threads(count):
+                core._workers_seen()
+                for name in ISA:
+                    with isa(name):
+                        plan, got = step_all(kind, dtype, MANY, clip)
+                    assert groups(plan, op) == [len(MANY)]
+                    same_bits(got, want)
+                if count > 1:
+                    assert core._workers_seen() > 1
+
+
+def test_no_more_run_together_than_fit() -> None:
+    shapes = [(7,)] * 150
+    plan, got = step_all("sgd_", "float32", shapes)
+    assert groups(plan, "sgd_") == [64, 64, 22]
+    with option("chain", 0):
+        same_bits(got, step_all("sgd_", "float32", shapes)[1])
+    plan, _ = step_all("sgd_", "float32", [(3,)])
+    assert groups(plan, "sgd_") == [1] and "chain" not in plan.steps[0]
+
+
+def test_steps_that_depend_on_each_other_do_not_run_together() -> None:
+    h = hyper(0.5)
+
+    def run(make: Callable[[Any, Any], None]) -> tuple[list[int], list[Array]]:
+        w, u = core.tensor(np.ones(3)), core.tensor(np.full(3, 2.0))
+        with core.capture() as tape:
+            make(w, u)
+            plan = tape.compile([])
+        plan.run()
+        return groups(plan, "sgd_"), [w.numpy(), u.numpy()]
+
+    def same_parameter(w: Any, u: Any) -> None:
+        ops.sgd_(w, np.ones(3), None, h)
+        ops.sgd_(w, np.ones(3), None, h)
+
+    assert run(same_parameter)[0] == [1, 1]
+    np.testing.assert_array_equal(run(same_parameter)[1][0], np.zeros(3))
+
+    def reads_what_was_written(w: Any, u: Any) -> None:
+        ops.sgd_(w, np.ones(3), None, h)
+        ops.sgd_(u, w, None, h)
+
+    assert run(reads_what_was_written)[0] == [1, 1]
+    np.testing.assert_array_equal(run(reads_what_was_written)[1][1], np.full(3, 1.75))
+
+    def writes_what_was_read(w: Any, u: Any) -> None:
+        ops.sgd_(w, u, None, h)
+        ops.sgd_(u, np.ones(3), None, h)
+
+    found, (w, u) = run(writes_what_was_read)
+    assert found == [1, 1]
+    np.testing.assert_array_equal(w, np.zeros(3))
+    np.testing.assert_array_equal(u, np.full(3, 1.5))
+
+    def something_between(w: Any, u: Any) -> None:
+        ops.sgd_(w, np.ones(3), None, h)
+        ops.assign_(u, u + 1.0)
+        ops.sgd_(u, np.ones(3), None, h)
+
+    found, (w, u) = run(something_between)
+    assert found == [1, 1]
+    np.testing.assert_array_equal(u, np.full(3, 2.5))
+
+    def shared(w: Any, u: Any) -> None:
+        g = core.tensor(np.ones(3))
+        ops.sgd_(w, g, None, h)
+        ops.sgd_(u, g, None, h)
+
+    assert run(shared)[0] == [2]
+
+
+@pytest.mark.parametrize("bad", range(4))
+@pytest.mark.parametrize("together", [True, False])
+def test_where_a_step_fails_those_before_it_are_done(together: bool, bad: int) -> None:
+    """As if they had run one by one, in a recorded plan and in imperative code."""
+    rates = [hyper(np.nan if k == bad else 0.5) for k in range(4)]
+    with option("chain", int(together)):
+        for imperative in (False, True):
+            tensors = [core.tensor(np.full(3000, 1.0)) for _ in range(4)]
+            later = core.tensor(np.zeros(2))
+            if imperative:
+                for t, rate in zip(tensors, rates, strict=True):
+                    ops.sgd_(t, np.ones(3000), None, rate)
+                ops.assign_(later, np.ones(2))
+                with pytest.raises(ValueError, match=r"sgd_: hyper\[0\] must be a finite number"):
+                    core.synchronize()
+            else:
+                with core.capture() as tape:
+                    numbers = [tape.placeholder((4,), "float64") for _ in range(4)]
+                    for t, rate in zip(tensors, numbers, strict=True):
+                        ops.sgd_(t, np.ones(3000), None, rate)
+                    ops.assign_(later, np.ones(2))
+                    plan = tape.compile([])
+                assert groups(plan, "sgd_") == ([4] if together else [1] * 4)
+                with pytest.raises(ValueError, match=r"sgd_: hyper\[0\] must be a finite number"):
+                    plan.run(*rates)
+            memory = [np.array(t.detach()) if k < bad else None for k, t in enumerate(tensors)]
+            for k in range(bad):
+                np.testing.assert_array_equal(memory[k], np.full(3000, 0.5))
+            if not imperative:
+                for k in range(bad, 4):
+                    np.testing.assert_array_equal(tensors[k].numpy(), np.ones(3000))
+                np.testing.assert_array_equal(later.numpy(), np.zeros(2))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_norms_of_all_run_together(dtype: str) -> None:
+    """They move up to the first of them; sums keep their order."""
+    arrays = [draw(shape, dtype, 1, k)[0] for k, shape in enumerate(MANY)]
+    results = []
+    for chain in (0, 1):
+        for count in (1, 2, 3, 8):
+            with option("chain", chain), threads(count):
+                with core.capture() as tape:
+                    xs = [tape.placeholder(a.shape, dtype) for a in arrays]
+                    total = ops.sum_squares(xs[0])
+                    for x in xs[1:]:
+                        total = total + ops.sum_squares(x * 2.0 if x.shape == (1,) else x)
+                    plan = tape.compile([total, ops.sqrt(total)])
+                results.append([t.numpy() for t in plan.run(*arrays)])
+                # One that reads what is made behind the first cannot move up: it starts anew.
+                assert sorted(groups(plan, "sum_squares")) == (
+                    [2, len(MANY) - 2] if chain else [1] * len(MANY)
+                )
+    for other in results[1:]:
+        same_bits(results[0], other)
+    wide = [a.astype(np.float64) * (2 if a.shape == (1,) else 1) for a in arrays]
+    want = sum(float((a * a).sum()) for a in wide)
+    np.testing.assert_allclose(results[0][0], want, rtol=1e-6 if dtype == "float32" else 1e-14)
+
+
+# ---- through the optimizers ----
+
+OPTIMIZERS: dict[str, Callable[..., Any]] = {
+    "sgd": lambda **clip: optimizers.SGD(0.1, **clip),
+    "momentum": lambda **clip: optimizers.SGD(0.1, momentum=0.9, weight_decay=0.01, **clip),
+    "nesterov": lambda **clip: optimizers.SGD(
+        optimizers.schedules.ExponentialDecay(0.1, 2, 0.5), momentum=0.5, nesterov=True, **clip
+    ),
+    "adam": lambda **clip: optimizers.Adam(0.01, **clip),
+    "adamw": lambda **clip: without_bias(optimizers.AdamW(0.01, weight_decay=0.1, **clip)),
+}
+CLIPPING: list[dict[str, float]] = [
+    {},
+    {"clipnorm": 0.05},
+    {"clipvalue": 0.01},
+    {"global_clipnorm": 0.1},
+]
+
+
+def without_bias(optimizer: Any) -> Any:
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+def trained(
+    optimizer: Callable[..., Any],
+    clip: dict[str, float],
+    penalty: Any = None,
+    dtype: str = "float32",
+) -> tuple[list[Array], list[Any]]:
+    """The weights and state after a few steps of a small network, and its plans."""
+    core.clear_plans()
+    before = pycnn.keras.config.floatx()
+    pycnn.keras.config.set_floatx(dtype)
+    try:
+        pycnn.utils.set_random_seed(3)
+        model = pycnn.Sequential(
+            [
+                layers.Input((9, 9, 2)),
+                layers.Conv2D(6, 3, activation="relu", kernel_regularizer=penalty),
+                layers.MaxPooling2D(),
+                layers.Flatten(),
+                layers.Dense(20, activation="tanh", kernel_regularizer=penalty),
+                layers.Dense(3, bias_regularizer=penalty),
+            ]
+        )
+        model.compile(optimizer(**clip), "mse")
+        rng = np.random.default_rng(2)
+        x, y = rng.standard_normal((40, 9, 9, 2)), rng.standard_normal((40, 3))
+        with pycnn.profile() as p:
+            model.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+        state = [np.array(v) for v in (*model.variables, *model.optimizer.variables)]
+        return state, p.rows
+    finally:
+        pycnn.keras.config.set_floatx(before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("penalty", [None, regularizers.L2(0.01), regularizers.L1L2(0.02, 0.01)])
+@pytest.mark.parametrize("clip", CLIPPING, ids=lambda c: next(iter(c), "none"))
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_with_and_without(
+    name: str, clip: dict[str, float], penalty: Any, dtype: str
+) -> None:
+    """Fused, grouped or neither: the same bits."""
+    want, rows = trained(OPTIMIZERS[name], clip, penalty, dtype)
+    op = "adam_" if "adam" in name else "sgd_"
+    updates = [row.op for row in rows if row.phase == "update" and row.op.startswith(op)]
+    assert len(updates) == 1, updates
+    assert updates[0] == f"{op}{'+clip' if clip else ''} x6"
+    if clip:
+        separate = {row.op for row in rows if row.phase == "update"} & {"div", "minimum"}
+        assert separate <= ({"div", "minimum"} if "global_clipnorm" in clip else set())
+    for which in ("fuse", "chain"):
+        with option(which, 0):
+            got, rows = trained(OPTIMIZERS[name], clip, penalty, dtype)
+            assert not any(" x6" in row.op for row in rows)
+            same_bits(got, want)
+
+
+def test_training_with_any_number_of_threads() -> None:
+    for clip in CLIPPING:
+        want, _ = trained(OPTIMIZERS["adamw"], clip, regularizers.L2(0.01))
+        for count in (1, 2, 3, 8):
+            with threads(count):
+                same_bits(trained(OPTIMIZERS["adamw"], clip, regularizers.L2(0.01))[0], want)
+
+
+def test_the_arena_does_not_grow() -> None:
+    """All gradients live until the optimiser's steps in any case."""
+    sizes = []
+    for chain in (0, 1):
+        tensors = [core.tensor(np.ones((64, 64), np.float32), requires_grad=True) for _ in range(5)]
+        with option("chain", chain), core.capture() as tape:
+            y = tape.placeholder((8, 64))
+            for t in tensors:
+                y = ops.tanh(ops.matmul(y, t))
+            for t, g in zip(tensors, core.gradients(ops.sum(y), tensors), strict=True):
+                ops.sgd_(t, g, None, hyper(0.1))
+            plan = tape.compile([])
+        assert groups(plan, "sgd_") == ([5] if chain else [1] * 5)
+        sizes.append(plan.arena_bytes)
+    assert sizes[0] == sizes[1]
+
+
+POISONED = """
+import sys; sys.path.insert(0, sys.argv[1])
+import numpy as np
+import pycnn._core as core
+from test_updates import CLIPPING, OPTIMIZERS, regularizers, trained
+for name in OPTIMIZERS:
+    for clip in CLIPPING:
+        state, _ = trained(OPTIMIZERS[name], clip, regularizers.L2(0.01))
+        print(name, [a.tobytes().hex() for a in state])
+assert core._guard_errors() == 0
+"""
+
+
+def test_steps_in_poisoned_memory() -> None:
+    says_the_same_when_poisoned(POISONED)

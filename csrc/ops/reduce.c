@@ -127,6 +127,16 @@ FOLD_IMPLS(max, PCNN_FOLD_MAX)
 FOLD_IMPLS(sum_squares, PCNN_FOLD_SQUARES)
 FOLD_IMPLS(sum_to, PCNN_FOLD_SUM)
 
+/* A scalar is made of parts of 32,768 elements: pieces. */
+static pcnn_status
+prepare_sum_squares(const pcnn_site *site, void *job, int64_t *pieces, double *cost_ns)
+{
+    return pcnn_fold_prepare(site, PCNN_FOLD_SQUARES, site_axes(site), job, pieces, cost_ns);
+}
+
+static const pcnn_pieces sum_squares_pieces = {prepare_sum_squares, pcnn_fold_pieces,
+                                               pcnn_fold_finish, 1};
+
 /* ---- gradients ---- */
 
 static pcnn_ints
@@ -251,6 +261,7 @@ const pcnn_op pcnn_op_sum_squares = {
     .infer = infer_scalar,
     .gradient = sum_squares_gradient,
     .impls = sum_squares_impls,
+    .pieces = &sum_squares_pieces,
 };
 
 static pcnn_status
