@@ -374,6 +374,86 @@ def test_norms_of_all_run_together(dtype: str) -> None:
     np.testing.assert_allclose(results[0][0], want, rtol=1e-6 if dtype == "float32" else 1e-14)
 
 
+# ---- the norm of what is clipped, its slope included ----
+
+
+@pytest.mark.parametrize("name", ISA)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("clip", ["norm", "factor"])
+def test_norms_of_regularised_gradients(clip: str, dtype: str, name: str) -> None:
+    """Read as gradient, parameter and slope, or from a sum that is written: the same bits."""
+    for shape in [(1,), (13,), (64,), (4096 + 5,), (300, 70), (11, 7, 3, 3), (200, 500), (0, 3)]:
+        for slope in (0.3, -np.inf, np.nan):
+            start, grad, *_ = draw(shape, dtype, 2)
+            results = []
+            for fuse in (1, 0):
+                w, g = core.tensor(np.array(start)), core.tensor(grad)
+                with isa(name), option("fuse", fuse), core.capture() as tape:
+                    one, limit = (tape.placeholder((), dtype) for _ in range(2))
+                    total = ops.add(g, ops.mul(w, one))
+                    norm = ops.maximum(ops.sqrt(ops.sum_squares(total)), limit)
+                    a, b = (limit, norm) if clip == "norm" else (ops.div(limit, norm), None)
+                    step(
+                        "sgd_", "keras", w, clipped(total, clip, a, b), (core.tensor(0 * start), 0)
+                    )
+                    plan = tape.compile([norm])
+                    (found,) = plan.run(np.asarray(slope, dtype), np.asarray(0.5, dtype))
+                done = {one["op"] for one in plan.steps}
+                assert ("sum_sloped_squares" in done) == ("add" not in done) == bool(fuse), done
+                results.append([found.numpy(), w.numpy()])
+            same_bits(results[0], results[1])
+            if np.isfinite(slope):
+                wide = grad.astype(np.float64) + slope * start.astype(np.float64)
+                want = max(0.5, float(np.sqrt((wide * wide).sum())))
+                np.testing.assert_allclose(results[0][0], want, rtol=1e-5)
+
+
+def test_sums_that_have_to_be_written() -> None:
+    """Looked at, read by a third, or maps of images, whose squares may be summed side by side."""
+    h, slope = hyper(0.5), core.tensor(np.asarray(0.25))
+    for how in ("clean", "seen", "third", "maps", "after"):
+        shape = (16, 3, 6, 6) if how == "maps" else (40,)
+        results = []
+        for fuse in (1, 0):
+            w, other = core.tensor(draw(shape, "float64", 1)[0]), core.tensor(np.zeros(shape))
+            with option("fuse", fuse), core.capture() as tape:
+                g: Any = core.tensor(draw(shape, "float64", 1, 1)[0])
+                if how == "maps":
+                    g = ops.max_pool2d(g, kernel=3, stride=1, padding=1)
+                total = ops.add(g, ops.mul(w, slope))
+                norm = ops.sum_squares(total) if how != "after" else ops.sum_squares(g)
+                ops.sgd_(w, ops.mul(total, ops.div(1.0, norm)), None, h)
+                if how == "third":
+                    ops.assign_(other, total)
+                if how == "after":
+                    norm = ops.sum_squares(total)
+                plan = tape.compile([norm, total] if how == "seen" else [norm])
+            done = {one["op"] for one in plan.steps}
+            assert ("sum_sloped_squares" in done) == (how == "clean" and bool(fuse)), how
+            results.append([plan.run()[0].numpy(), w.numpy(), other.numpy()])
+        same_bits(results[0], results[1])
+
+
+def test_norms_with_and_without_slope_run_together() -> None:
+    results = []
+    for chain in (1, 0):
+        tensors = [core.tensor(a) for k in range(6) for a in draw((90, k + 1), "float32", 1, k)]
+        with option("chain", chain), core.capture() as tape:
+            gs = [tape.placeholder(t.shape) for t in tensors]
+            pairs = enumerate(zip(gs, tensors, strict=True))
+            totals = [g + t * 0.5 if k % 2 else g for k, (g, t) in pairs]
+            norms = [ops.sqrt(ops.sum_squares(t)) for t in totals]
+            for t, total, norm in zip(tensors, totals, norms, strict=True):
+                ops.sgd_(t, ops.div(ops.mul(total, 0.5), norm), None, hyper(0.1))
+            plan = tape.compile([])
+        steps = [s.get("chain") for s in plan.steps if s["op"].startswith("sum_")]
+        assert {s["op"] for s in plan.steps} >= {"sum_squares", "sum_sloped_squares"}
+        assert len(set(steps)) == 1 and (steps[0] is None) == (not chain)
+        plan.run(*(np.ones(t.shape, np.float32) for t in tensors))
+        results.append([t.numpy() for t in tensors])
+    same_bits(results[0], results[1])
+
+
 # ---- through the optimizers ----
 
 OPTIMIZERS: dict[str, Callable[..., Any]] = {
@@ -447,6 +527,9 @@ def test_training_with_and_without(
     if clip:
         separate = {row.op for row in rows if row.phase == "update"} & {"div", "minimum"}
         assert separate <= ({"div", "minimum"} if "global_clipnorm" in clip else set())
+    if penalty is not None and not penalty.get_config().get("l1"):
+        norms = [row.op for row in rows if "sum_sloped_squares" in row.op]
+        assert len(norms) == (0 if not clip or "clipvalue" in clip else 1), norms
     for which in ("fuse", "chain"):
         with option(which, 0):
             got, rows = trained(OPTIMIZERS[name], clip, penalty, dtype)

@@ -41,6 +41,8 @@ typedef struct {
     pcnn_dtype dtype;
     const pcnn_kernels *kernels;
     const char *x;
+    const char *w; /* of sloped squares */
+    const void *slope;
     void *y;
     double *partial; /* [parts][outputs] */
 } fold;
@@ -174,6 +176,20 @@ put(const fold *f, int64_t o, int64_t part, double value)
         f->partial[part * f->outputs + o] = value;
 }
 
+/* n elements of a row, at an offset in bytes. */
+static double
+fold_row(const fold *f, size_t at, int64_t n)
+{
+    const void *x = f->x + at;
+    switch (f->kind) {
+    case PCNN_FOLD_MAX: return f->kernels->max_row(x, n);
+    case PCNN_FOLD_SQUARES: return f->kernels->sum_squares_row(x, n);
+    case PCNN_FOLD_SLOPED_SQUARES:
+        return f->kernels->sum_sloped_squares_row(x, f->w + at, f->slope, n);
+    default: return f->kernels->sum_row(x, n);
+    }
+}
+
 /* Items are (output, part). */
 static void
 fold_rows(const fold *f, int64_t begin, int64_t end)
@@ -189,11 +205,7 @@ fold_rows(const fold *f, int64_t begin, int64_t end)
             int64_t from = c % f->chunks * ROW_CHUNK;
             int64_t n = f->length - from < ROW_CHUNK ? f->length - from : ROW_CHUNK;
             int64_t at = kept + offset_of(f, c / f->chunks, true) + from;
-            const void *x = f->x + (size_t)at * f->width;
-            double value = f->kind == PCNN_FOLD_MAX       ? f->kernels->max_row(x, n)
-                           : f->kind == PCNN_FOLD_SQUARES ? f->kernels->sum_squares_row(x, n)
-                                                          : f->kernels->sum_row(x, n);
-            total = combine(f, total, value);
+            total = combine(f, total, fold_row(f, (size_t)at * f->width, n));
         }
         put(f, o, part, total);
     }
@@ -241,6 +253,10 @@ pcnn_fold_prepare(const pcnn_site *site, pcnn_fold_kind kind, uint32_t axes, voi
     f->width = pcnn_dtype_size(f->dtype);
     f->kernels = pcnn_kernels_for(f->dtype);
     f->x = site->in[0].data;
+    if (kind == PCNN_FOLD_SLOPED_SQUARES) {
+        f->w = site->in[1].data;
+        f->slope = site->in[2].data;
+    }
     f->y = site->out[0].data;
     f->partial = site->work;
     *pieces = f->outputs > 0 ? f->outer_kept * f->blocks * f->parts : 0;

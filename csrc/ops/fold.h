@@ -6,7 +6,13 @@
 
 #include "ops/op.h"
 
-typedef enum { PCNN_FOLD_SUM, PCNN_FOLD_MEAN, PCNN_FOLD_MAX, PCNN_FOLD_SQUARES } pcnn_fold_kind;
+typedef enum {
+    PCNN_FOLD_SUM,
+    PCNN_FOLD_MEAN,
+    PCNN_FOLD_MAX,
+    PCNN_FOLD_SQUARES,
+    PCNN_FOLD_SLOPED_SQUARES, /* of input 0 + input 1 * input 2, a number; over all, plain */
+} pcnn_fold_kind;
 
 /* Output 0 (plain) is input 0 (plain or N16) folded over the dimensions whose bit is in `axes`. */
 pcnn_status pcnn_fold_run(const pcnn_site *site, pcnn_fold_kind kind, uint32_t axes);

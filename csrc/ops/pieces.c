@@ -35,12 +35,12 @@ pcnn_pieces_run(const pcnn_site *sites, int n, int *failed)
     together t;
     pcnn_status status = PCNN_OK;
     double cost = 0;
-    t.pieces = sites->op->pieces;
+    t.pieces = sites->op->pieces; /* all have their own `prepare` */
     t.end = 0;
     for (t.n = 0; t.n < n; t.n++) {
         int64_t pieces = 0;
         double more = 0;
-        status = t.pieces->prepare(&sites[t.n], t.calls[t.n].job, &pieces, &more);
+        status = sites[t.n].op->pieces->prepare(&sites[t.n], t.calls[t.n].job, &pieces, &more);
         if (status != PCNN_OK) {
             if (failed != NULL)
                 *failed = t.n;

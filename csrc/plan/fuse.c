@@ -9,7 +9,7 @@
  * - An optimiser's step takes over the clipping of its gradient: of g * a, g * a / b and
  *   min(max(g, a), b) with numbers a and b it gets these and g. What remains before it is the norm.
  * - An optimiser's step takes over L2 regularisation: of grad + slope * param it gets grad and
- *   slope, as it reads the parameter anyway. */
+ *   slope, as it reads the parameter anyway. The norm by which that is clipped does the same. */
 #include "ops/optimizer.h"
 #include "plan/plan.h"
 
@@ -30,15 +30,21 @@ activation_of(pcnn_pnode *node, const char *name, int64_t *choice)
     return NULL;
 }
 
-/* The node that made value v, where v has one reader and nobody sees it; else NULL. */
+/* The node that made value v, where v has so many readers and nobody sees it; else NULL. */
 static pcnn_pnode *
-sole_producer(pcnn_program *program, const int32_t *readers, int32_t v)
+producer_for(pcnn_program *program, const int32_t *readers, int32_t v, int32_t count)
 {
     const pcnn_pvalue *value = &program->values[v];
-    if (value->producer < 0 || value->output >= 0 || value->external >= 0 || readers[v] != 1)
+    if (value->producer < 0 || value->output >= 0 || value->external >= 0 || readers[v] != count)
         return NULL;
     pcnn_pnode *producer = &program->nodes[value->producer];
     return producer->out[0] == v ? producer : NULL;
+}
+
+static pcnn_pnode *
+sole_producer(pcnn_program *program, const int32_t *readers, int32_t v)
+{
+    return producer_for(program, readers, v, 1);
 }
 
 /* `producer` now makes what `node` made of its result. */
@@ -168,6 +174,36 @@ is_multiple_of(const pcnn_program *program, const pcnn_pnode *node, int32_t v, i
     return false;
 }
 
+/* Is v in plain layout, whatever implementations are chosen? */
+static bool
+is_plain(const pcnn_program *program, int32_t v)
+{
+    const pcnn_pvalue *value = &program->values[v];
+    if (value->type.ndim != 4 || value->producer < 0)
+        return true;
+    for (const pcnn_impl *impl = program->nodes[value->producer].op->impls; impl->name; impl++)
+        if (impl->n16_out)
+            return false;
+    return true;
+}
+
+/* The sum of squares of v before node `here`, with room for two more inputs; else NULL. */
+static pcnn_pnode *
+norm_of(pcnn_program *program, int32_t v, int32_t here)
+{
+    for (int32_t n = program->values[v].producer + 1; n < here; n++) {
+        pcnn_pnode *node = &program->nodes[n];
+        if (node->dead || node->op != &pcnn_op_sum_squares || node->in[0] != v)
+            continue;
+        int32_t *in = realloc(node->in, 3 * sizeof *in);
+        if (in == NULL)
+            return NULL;
+        node->in = in;
+        return node;
+    }
+    return NULL;
+}
+
 static void
 fuse_regularisation(pcnn_program *program, const int32_t *readers, pcnn_pnode *node)
 {
@@ -175,19 +211,32 @@ fuse_regularisation(pcnn_program *program, const int32_t *readers, pcnn_pnode *n
     if (taken == NULL || *taken >= 0)
         return;
     const int32_t here = (int32_t)(node - program->nodes), param = node->in[PARAM];
-    pcnn_pnode *sum = sole_producer(program, readers, node->in[GRAD]);
+    /* Of two readers the other one has to be the norm. */
+    pcnn_pnode *sum = sole_producer(program, readers, node->in[GRAD]), *norm = NULL;
+    if (sum == NULL)
+        sum = producer_for(program, readers, node->in[GRAD], 2);
     if (sum == NULL || sum->op != &pcnn_op_add)
+        return;
+    if (readers[node->in[GRAD]] == 2 && (norm = norm_of(program, node->in[GRAD], here)) == NULL)
         return;
     for (int i = 0; i < 2; i++) {
         int32_t slope, grad = sum->in[1 - i];
         pcnn_pnode *product = sole_producer(program, readers, sum->in[i]);
         if (!is_multiple_of(program, product, param, &slope) ||
+            (norm != NULL && !is_plain(program, grad)) || /* N16 is summed in another order */
             !pcnn_shape_equal(&program->values[grad].type, &program->values[param].type) ||
             pcnn_program_overwrites(program, slope, (int32_t)(product - program->nodes), here) ||
             pcnn_program_overwrites(program, grad, (int32_t)(sum - program->nodes), here))
             continue;
         node->in[GRAD] = grad;
         *taken = slope;
+        if (norm != NULL) {
+            norm->op = &pcnn_op_sum_sloped_squares;
+            norm->n_in = 3;
+            norm->in[0] = grad;
+            norm->in[1] = param;
+            norm->in[2] = slope;
+        }
         sum->dead = product->dead = true;
         return;
     }

@@ -50,7 +50,8 @@ static bool
 can_join(const pcnn_program *program, const int32_t *group, int32_t head, int length, int32_t n)
 {
     const pcnn_pnode *node = &program->nodes[n];
-    if (length >= PCNN_PIECES_CALLS || node->op != program->nodes[head].op)
+    if (length >= PCNN_PIECES_CALLS ||
+        node->op->pieces->run != program->nodes[head].op->pieces->run)
         return false;
     for (int32_t i = 0; i < node->n_in; i++) {
         if (node->in[i] < 0)
