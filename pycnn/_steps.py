@@ -123,6 +123,9 @@ def title_of(step: Step) -> str:
         title += "+relu_grad"
     if attrs.get("clip", "none") != "none":
         title += "+clip"
+    if step["op"] == "load_images":
+        taken = [attrs[name] for name in ("first", "second") if attrs.get(name, "none") != "none"]
+        title = "+".join([title, *taken, *["pad"] * any(attrs.get("padding", ()))])
     return title
 
 

@@ -162,15 +162,22 @@ def ran_everywhere(passes: Passes) -> None:
 @pytest.mark.parametrize("name", ISAS)
 @pytest.mark.parametrize("shape", SHAPES + BATCHES, ids=str)
 def test_whole_numbers_are_exact_in_float64(shape: Shape, name: str) -> None:
+    """With six points. The fractions of seven (5x5, long sums) are not whole for any data."""
+    pixels = shape.n * (shape.h + sum(shape.padding[:2]) - shape.k + 1)
+    pixels *= shape.w + sum(shape.padding[2:]) - shape.k + 1
+    six = {"y": shape.c < 10, "dx": shape.oc < 16, "dw": pixels < 512, "db": True}
     for scaled, results in (("w", ("y", "dx")), ("dy", ("dw", "db"))):
         given = problem(shape, "float64", "whole")
         setattr(given, scaled, getattr(given, scaled) * 243 * 243)
         with isa(name), winograd(ALWAYS):
             passes = given.run()
         ran_everywhere(passes)
-        want = given.exact()
+        want, size = given.exact(), given.exact(magnitude=True)
         for what in results:
-            np.testing.assert_array_equal(getattr(passes, what), want[what], what)
+            if shape.k == 3 or six[what]:
+                np.testing.assert_array_equal(getattr(passes, what), want[what], what)
+            error = float(np.max(np.abs(getattr(passes, what) - want[what])))
+            assert error <= 100 * 2.0**-53 * float(np.max(size[what])), what
 
 
 @pytest.mark.parametrize("name", ISAS)
@@ -187,10 +194,12 @@ def test_whole_numbers_round_right_in_float32(shape: Shape, name: str) -> None:
     np.testing.assert_array_equal(passes.db, given.exact()["db"])
 
 
-# Shapes that take it of their own accord, the smallest among them; the first not forward, where
-# 16 channels are too few for errors to average out at padded corners.
+# Shapes that take it of their own accord, the smallest among them. The first three have padded
+# corners, where 16 channels are few for errors to average out: smaller tiles stand there.
 CHOSEN = [
     Shape(100, 16, 14, 14, 32, (1, 1, 1, 1)),
+    Shape(96, 16, 10, 16, 32, (1, 1, 1, 1)),
+    Shape(64, 20, 13, 15, 40, (0, 1, 1, 1)),
     Shape(32, 64, 13, 13, 64),
     Shape(32, 48, 8, 8, 32, (1, 1, 1, 1)),
     Shape(33, 128, 4, 4, 96, (1, 1, 1, 1)),
@@ -211,7 +220,7 @@ def test_real_numbers_within_the_bound(shape: Shape, kind: str) -> None:
     with winograd(AUTO):
         passes = given.run()
     chosen = {op for op, impl in passes.impls.items() if impl == "winograd"}
-    assert chosen == (CONVOLUTIONS if shape is not CHOSEN[0] else {"conv2d_dx", "conv2d_dw"})
+    assert chosen == CONVOLUTIONS
     want, size = given.exact(), given.exact(magnitude=True)
     pixels = shape.n * given.dy.shape[2] * given.dy.shape[3]
     taps = shape.k * shape.k
@@ -223,7 +232,7 @@ def test_real_numbers_within_the_bound(shape: Shape, kind: str) -> None:
         assert worst <= 1, f"{what}: {worst:.2f} of the bound"
 
 
-@pytest.mark.parametrize("shape", [SHAPES[3], SHAPES[8], SHAPES[12], CHOSEN[1]], ids=str)
+@pytest.mark.parametrize("shape", [SHAPES[3], SHAPES[8], SHAPES[12], CHOSEN[3]], ids=str)
 def test_threads_change_no_bit(shape: Shape) -> None:
     given = problem(shape, "float32", "normal")
     with winograd(ALWAYS):

@@ -37,6 +37,8 @@ typedef struct {
     /* Where w[oc][c][i][j] stands: w_origin + oc*w_out + c*w_in + i*w_row + j*w_column. */
     int64_t w_origin, w_out, w_in, w_row, w_column;
     int64_t activation;
+    /* Winograd's (winograd.h): rows of outputs of a whole tile, and where less is wanted, at most. */
+    int64_t tile, cut;
 } pcnn_conv2d_geometry;
 
 /* Channels of x that the N16 kernel sums at a time, at most. */

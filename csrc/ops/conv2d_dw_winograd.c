@@ -22,7 +22,6 @@ enum {
     MIN_COLUMNS = 8,
     SMALL_BYTES = 1 << 17, /* for x, for dy, and for partial sums */
     SMALL_MIN_COLUMNS = 4,
-    MAX_COLUMNS = 16,
 };
 
 typedef struct {
@@ -31,7 +30,7 @@ typedef struct {
     pcnn_conv2d_geometry g;
     bool bias;
     int64_t N, size; /* bytes of a real */
-    int64_t columns, ranges, panels, groups;
+    int64_t elements, columns, ranges, panels, groups;
     int64_t most_columns, slice; /* of a chunk; panels that are multiplied at a time */
     int64_t lanes;
     int64_t V_step, D_step, sums_step, slot; /* in reals */
@@ -70,28 +69,30 @@ job_of(const pcnn_site *site)
                .N = site->in[0].type.shape[0],
                .size = (int64_t)pcnn_dtype_size(dtype)};
     const pcnn_conv2d_geometry *g = &job.g;
+    (void)pcnn_winograd_dw(dtype, &job.g, job.N);
+    job.elements = pcnn_winograd_elements(g);
     job.columns = pcnn_tiles(job.N, PCNN_BLOCK) * pcnn_winograd_tiles(g);
     job.lanes = job.kernels->winograd_lanes();
     job.panels = pcnn_tiles(g->OC, job.lanes);
     job.groups = at_most(at_least(g->OC / GROUP_CHANNELS, 1), ITEMS);
     job.ranges = at_least(at_most(pcnn_tiles(ITEMS, job.groups), job.columns / RANGE_COLUMNS), 1);
 
-    const int64_t row = PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK * job.size;
+    const int64_t row = job.elements * PCNN_BLOCK * job.size;
     job.sums_step = g->C * job.panels * job.lanes + PCNN_WINOGRAD_PAD;
-    const bool small = PCNN_WINOGRAD_ELEMENTS * job.sums_step * job.size <= SMALL_BYTES &&
-                       job.columns > job.ranges * MAX_COLUMNS;
+    const bool small = job.elements * job.sums_step * job.size <= SMALL_BYTES &&
+                       job.columns > job.ranges * PCNN_WINOGRAD_COLUMNS;
     const int64_t bytes = small ? SMALL_BYTES : SCRATCH_BYTES;
     job.most_columns =
         at_most(at_least(g->C ? bytes / (g->C * row) : 0, small ? SMALL_MIN_COLUMNS : MIN_COLUMNS),
-                MAX_COLUMNS);
+                PCNN_WINOGRAD_COLUMNS);
     /* Pairs of panels, which the products want. */
     job.slice = 2 * at_least(bytes / (job.most_columns * 2 * job.lanes * row), 1);
     job.slice = at_most(job.slice, job.panels);
     job.V_step = job.most_columns * g->C * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
     job.D_step = job.most_columns * job.slice * job.lanes * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
-    job.slot = PCNN_WINOGRAD_ELEMENTS * (job.V_step + job.D_step);
+    job.slot = job.elements * (job.V_step + job.D_step);
     job.sums = site->work;
-    job.biases = job.sums + job.ranges * PCNN_WINOGRAD_ELEMENTS * job.sums_step * job.size;
+    job.biases = job.sums + job.ranges * job.elements * job.sums_step * job.size;
     job.scratch = job.biases + job.ranges * job.panels * job.lanes * PCNN_BLOCK * job.size;
     return job;
 }
@@ -101,7 +102,7 @@ pcnn_winograd_dw_workspace(const pcnn_site *site)
 {
     const job job = job_of(site);
     const int64_t slots = at_most(job.ranges * job.groups, PCNN_WINOGRAD_SLOTS);
-    return (job.ranges * PCNN_WINOGRAD_ELEMENTS * job.sums_step +
+    return (job.ranges * job.elements * job.sums_step +
             job.ranges * job.panels * job.lanes * PCNN_BLOCK + slots * job.slot) *
            job.size;
 }
@@ -130,9 +131,9 @@ run_item(const void *context, int64_t item, int64_t slot)
     const int64_t first = range_begin(job, range), columns = range_begin(job, range + 1) - first;
     const int64_t chunks = pcnn_tiles(columns, job->most_columns);
     char *V = job->scratch + slot * job->slot * job->size;
-    char *D = V + PCNN_WINOGRAD_ELEMENTS * job->V_step * job->size;
+    char *D = V + job->elements * job->V_step * job->size;
     const int64_t sums_panel = job->lanes * job->size, bias_panel = PCNN_BLOCK * sums_panel;
-    char *sums = job->sums + range * PCNN_WINOGRAD_ELEMENTS * job->sums_step * job->size;
+    char *sums = job->sums + range * job->elements * job->sums_step * job->size;
     char *bias = job->biases + range * job->panels * bias_panel;
     memset(bias + panel0 * bias_panel, 0, (size_t)((panel1 - panel0) * bias_panel));
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
@@ -161,12 +162,12 @@ finish_channels(void *context, int64_t begin, int64_t end, int worker)
 }
 
 pcnn_status
-pcnn_winograd_dw(const pcnn_site *site)
+pcnn_winograd_dw_run(const pcnn_site *site)
 {
     job job = job_of(site);
     const pcnn_conv2d_geometry *g = &job.g;
     const double weights = (double)g->OC * (double)g->C;
-    const double products = weights * PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK * (double)job.columns;
+    const double products = weights * (double)job.elements * PCNN_BLOCK * (double)job.columns;
     pcnn_winograd_parallel(job.ranges * job.groups, products / (job.size == 8 ? 12 : 25), run_item,
                            &job);
     pcnn_parallel(g->C, 8, 8 * weights * (double)job.ranges, finish_channels, &job);
@@ -179,7 +180,6 @@ pcnn_winograd_dw(const pcnn_site *site)
 const char *
 pcnn_winograd_dw_refuse(const pcnn_site *site)
 {
-    const pcnn_conv2d_geometry g = forward_of(site);
-    const int64_t N = site->in[0].type.shape[0];
-    return pcnn_winograd_refuse(site->in[0].type.dtype, &g, N, N * g.OH * g.OW, 512);
+    pcnn_conv2d_geometry g = forward_of(site);
+    return pcnn_winograd_dw(site->in[0].type.dtype, &g, site->in[0].type.shape[0]);
 }

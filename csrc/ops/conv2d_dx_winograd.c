@@ -13,17 +13,16 @@ enum {
     R_BYTES = 1 << 17,
     MIN_COLUMNS = 2,  /* of a chunk */
     ITEM_COLUMNS = 4, /* of an item, at least, where there are so many */
-    MAX_COLUMNS = 16,
     MIN_ITEMS = 8,
     GROUP_CHANNELS = 48, /* of a group, at least */
 };
 
 typedef struct {
     const pcnn_kernels *kernels;
-    const pcnn_conv2d_geometry *f; /* of the forward pass */
+    pcnn_conv2d_geometry f;        /* of the forward pass */
     pcnn_conv2d_geometry sum;      /* the products: over channels of dy, for channels of dx */
     int64_t N, size;               /* bytes of a real */
-    int64_t blocks, ranges, groups, tiles;
+    int64_t elements, blocks, ranges, groups, tiles;
     int64_t map_tiles;                    /* of a block */
     int64_t most_columns, slice; /* of a chunk; tiles of channels that are multiplied at a time */
     int64_t U_step, D_step, R_step, slot; /* in reals */
@@ -38,10 +37,14 @@ between(int64_t value, int64_t least, int64_t most)
 }
 
 static job
-job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *f, int64_t N)
+job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *forward, int64_t N)
 {
+    pcnn_conv2d_geometry tiled = *forward;
+    (void)pcnn_winograd_dx(dtype, &tiled, N);
+    const pcnn_conv2d_geometry *f = &tiled;
     job job = {.kernels = pcnn_kernels_for(dtype),
-               .f = f,
+               .f = tiled,
+               .elements = pcnn_winograd_elements(f),
                .sum = {.C = f->OC,
                        .OC = f->C,
                        .OH = f->OH, /* for the tiles of a map */
@@ -51,7 +54,9 @@ job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *f, int64_t N)
                        .w_out = f->w_in,
                        .w_in = f->w_out,
                        .w_row = f->w_row,
-                       .w_column = f->w_column},
+                       .w_column = f->w_column,
+                       .tile = f->tile,
+                       .cut = f->cut},
                .N = N,
                .size = (int64_t)pcnn_dtype_size(dtype)};
     job.blocks = pcnn_tiles(N, PCNN_BLOCK);
@@ -62,14 +67,15 @@ job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *f, int64_t N)
     while (job.ranges * job.groups < MIN_ITEMS && job.groups < job.tiles &&
            f->C >= GROUP_CHANNELS * (job.groups + 1))
         job.groups++;
-    const int64_t row = PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK * job.size;
+    const int64_t row = job.elements * PCNN_BLOCK * job.size;
     const int64_t channels = job.kernels->winograd_channels();
-    job.most_columns = between(f->OC ? D_BYTES / (f->OC * row) : 0, MIN_COLUMNS, MAX_COLUMNS);
+    job.most_columns =
+        between(f->OC ? D_BYTES / (f->OC * row) : 0, MIN_COLUMNS, PCNN_WINOGRAD_COLUMNS);
     job.slice = between(R_BYTES / (job.most_columns * channels * row), 1, job.tiles);
     job.U_step = f->OC * f->C + PCNN_WINOGRAD_PAD;
     job.D_step = job.most_columns * f->OC * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
     job.R_step = job.most_columns * job.slice * channels * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
-    job.slot = PCNN_WINOGRAD_ELEMENTS * (job.D_step + job.R_step);
+    job.slot = job.elements * (job.D_step + job.R_step);
     return job;
 }
 
@@ -78,7 +84,7 @@ pcnn_winograd_dx_bytes(pcnn_dtype dtype, const pcnn_conv2d_geometry *f, int64_t 
 {
     const job job = job_of(dtype, f, N);
     const int64_t slots = between(job.ranges * job.groups, 0, PCNN_WINOGRAD_SLOTS);
-    return (PCNN_WINOGRAD_ELEMENTS * job.U_step + slots * job.slot) * job.size;
+    return (job.elements * job.U_step + slots * job.slot) * job.size;
 }
 
 static void
@@ -93,7 +99,7 @@ static void
 run_item(const void *context, int64_t item, int64_t slot)
 {
     const job *job = context;
-    const pcnn_conv2d_geometry *f = job->f;
+    const pcnn_conv2d_geometry *f = &job->f;
     const pcnn_kernels *kernels = job->kernels;
     const int64_t range = item / job->groups, group = item % job->groups;
     const int64_t block0 = pcnn_tile_begin(job->blocks, job->ranges, range);
@@ -101,7 +107,7 @@ run_item(const void *context, int64_t item, int64_t slot)
     const int64_t tile0 = pcnn_tile_begin(job->tiles, job->groups, group);
     const int64_t tile1 = pcnn_tile_begin(job->tiles, job->groups, group + 1);
     char *D = job->scratch + slot * job->slot * job->size;
-    char *R = D + PCNN_WINOGRAD_ELEMENTS * job->D_step * job->size;
+    char *R = D + job->elements * job->D_step * job->size;
     const int64_t first = block0 * job->map_tiles, columns = (block1 - block0) * job->map_tiles;
     const int64_t chunks = pcnn_tiles(columns, job->most_columns);
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
@@ -128,12 +134,12 @@ pcnn_winograd_dx_run(pcnn_dtype dtype, const pcnn_conv2d_geometry *f, int64_t N,
     job.w = w;
     job.dx = dx;
     job.U = work;
-    job.scratch = (char *)work + PCNN_WINOGRAD_ELEMENTS * job.U_step * job.size;
+    job.scratch = (char *)work + job.elements * job.U_step * job.size;
     const double weights = (double)f->OC * (double)f->C;
     const double columns = (double)(job.blocks * job.map_tiles);
     pcnn_parallel(job.tiles, 1, 8 * weights, transform_weights, &job);
     pcnn_winograd_parallel(job.ranges * job.groups,
-                           weights * PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK * columns /
+                           weights * (double)job.elements * PCNN_BLOCK * columns /
                                (dtype == PCNN_F64 ? 12 : 25),
                            run_item, &job);
 }

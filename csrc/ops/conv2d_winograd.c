@@ -1,4 +1,4 @@
-/* conv2d through Winograd's transforms (winograd.kernel.c): when, and in which pieces.
+/* conv2d through Winograd's transforms (winograd.kernel.c): in which pieces.
  *
  * Weights are transformed first. Then every item takes some columns and a group of output channels
  * and does all the rest for them: transforms of x, then, for a slice of channels at a time,
@@ -6,7 +6,6 @@
  * the second cache with the weights that pass. Few columns mean that every item reads all
  * transformed weights for little work, many that the scratch memory leaves the cache. Groups of
  * channels, each of which transforms x anew, are for deep layers with few columns. */
-#include "core/options.h"
 #include "core/parallel.h"
 #include "isa/kernels.h"
 #include "ops/conv2d.h"
@@ -16,16 +15,15 @@ enum {
     V_BYTES = 1 << 18, /* of an item, about */
     M_BYTES = 1 << 17,
     MIN_COLUMNS = 2, /* of an item */
-    MAX_COLUMNS = 16,
     MIN_ITEMS = 16,
     GROUP_CHANNELS = 48, /* of a group, at least */
 };
 
 typedef struct {
     const pcnn_kernels *kernels;
-    const pcnn_conv2d_geometry *g;
+    pcnn_conv2d_geometry g;
     int64_t N, size; /* bytes of a real */
-    int64_t columns, chunks, groups, tiles;
+    int64_t elements, columns, chunks, groups, tiles;
     int64_t most_columns, most_channels; /* of an item, of a slice */
     int64_t slice; /* tiles of channels multiplied and transformed at a time */
     int64_t U_step, V_step, M_step, slot; /* in reals */
@@ -35,17 +33,22 @@ typedef struct {
 } job;
 
 static job
-job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
+job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *geometry, int64_t N)
 {
     job job = {.kernels = pcnn_kernels_for(dtype),
-               .g = g,
+               .g = *geometry,
                .N = N,
                .size = (int64_t)pcnn_dtype_size(dtype)};
+    const pcnn_conv2d_geometry *g = &job.g;
+    (void)pcnn_winograd_forward(dtype, &job.g, N);
+    job.elements = pcnn_winograd_elements(g);
     job.columns = (N + PCNN_BLOCK - 1) / PCNN_BLOCK * pcnn_winograd_tiles(g);
     job.tiles = pcnn_tiles(g->OC, job.kernels->winograd_channels());
-    const int64_t column = PCNN_WINOGRAD_ELEMENTS * g->C * PCNN_BLOCK * job.size;
-    int64_t most = column ? V_BYTES / column : MAX_COLUMNS;
-    most = most < MIN_COLUMNS ? MIN_COLUMNS : most > MAX_COLUMNS ? MAX_COLUMNS : most;
+    const int64_t column = job.elements * g->C * PCNN_BLOCK * job.size;
+    int64_t most = column ? V_BYTES / column : PCNN_WINOGRAD_COLUMNS;
+    most = most < MIN_COLUMNS             ? MIN_COLUMNS
+           : most > PCNN_WINOGRAD_COLUMNS ? PCNN_WINOGRAD_COLUMNS
+                                          : most;
     job.chunks = pcnn_tiles(job.columns, most);
     job.groups = 1;
     while (job.chunks * job.groups < MIN_ITEMS && job.groups < job.tiles &&
@@ -53,7 +56,7 @@ job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
         job.groups++;
     job.most_columns = job.chunks ? pcnn_tiles(job.columns, job.chunks) : 0;
     const int64_t channels = job.kernels->winograd_channels();
-    job.slice = M_BYTES / (PCNN_WINOGRAD_ELEMENTS * most * channels * PCNN_BLOCK * job.size);
+    job.slice = M_BYTES / (job.elements * most * channels * PCNN_BLOCK * job.size);
     if (job.slice < 1)
         job.slice = 1;
     if (job.slice > job.tiles)
@@ -62,7 +65,7 @@ job_of(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
     job.U_step = g->OC * g->C + PCNN_WINOGRAD_PAD;
     job.V_step = job.most_columns * g->C * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
     job.M_step = job.most_columns * job.most_channels * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
-    job.slot = PCNN_WINOGRAD_ELEMENTS * (job.V_step + job.M_step);
+    job.slot = job.elements * (job.V_step + job.M_step);
     return job;
 }
 
@@ -72,7 +75,7 @@ pcnn_winograd_bytes(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
     const job job = job_of(dtype, g, N);
     const int64_t items = job.chunks * job.groups;
     const int64_t slots = items < PCNN_WINOGRAD_SLOTS ? items : PCNN_WINOGRAD_SLOTS;
-    return (PCNN_WINOGRAD_ELEMENTS * job.U_step + slots * job.slot) * job.size;
+    return (job.elements * job.U_step + slots * job.slot) * job.size;
 }
 
 static void
@@ -80,14 +83,14 @@ transform_weights(void *context, int64_t begin, int64_t end, int worker)
 {
     const job *job = context;
     (void)worker;
-    job->kernels->winograd_weights(job->g, job->w, job->U, job->U_step, begin, end);
+    job->kernels->winograd_weights(&job->g, job->w, job->U, job->U_step, begin, end);
 }
 
 static void
 run_item(const void *context, int64_t item, int64_t slot)
 {
     const job *job = context;
-    const pcnn_conv2d_geometry *g = job->g;
+    const pcnn_conv2d_geometry *g = &job->g;
     const pcnn_kernels *kernels = job->kernels;
     const int64_t chunk = item / job->groups, group = item % job->groups;
     const int64_t begin = pcnn_tile_begin(job->columns, job->chunks, chunk);
@@ -95,7 +98,7 @@ run_item(const void *context, int64_t item, int64_t slot)
     const int64_t tile0 = pcnn_tile_begin(job->tiles, job->groups, group);
     const int64_t tile1 = pcnn_tile_begin(job->tiles, job->groups, group + 1);
     char *V = job->scratch + slot * job->slot * job->size;
-    char *M = V + PCNN_WINOGRAD_ELEMENTS * job->V_step * job->size;
+    char *M = V + job->elements * job->V_step * job->size;
     kernels->winograd_input(g, job->x, V, job->V_step, job->N, begin, end);
     for (int64_t tile = tile0; tile < tile1; tile += job->slice) {
         const int64_t to = tile + job->slice < tile1 ? tile + job->slice : tile1;
@@ -119,10 +122,10 @@ pcnn_winograd_run(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, co
     job.b = b;
     job.y = y;
     job.U = work;
-    job.scratch = (char *)work + PCNN_WINOGRAD_ELEMENTS * job.U_step * job.size;
+    job.scratch = (char *)work + job.elements * job.U_step * job.size;
     const double weights = (double)g->OC * (double)g->C;
     pcnn_parallel(job.tiles, 1, 8 * weights, transform_weights, &job);
-    const double products = weights * PCNN_WINOGRAD_ELEMENTS * PCNN_BLOCK * (double)job.columns;
+    const double products = weights * (double)job.elements * PCNN_BLOCK * (double)job.columns;
     pcnn_winograd_parallel(job.chunks * job.groups, products / (dtype == PCNN_F64 ? 12 : 25),
                            run_item, &job);
 }
@@ -166,92 +169,4 @@ pcnn_winograd_parallel(int64_t items, double cost_ns, pcnn_winograd_item run, co
         pcnn_parallel(items, 1, cost_ns, by_item, &shared);
     else
         pcnn_parallel(shared.slots, 1, cost_ns, by_slot, &shared);
-}
-
-/* ---- when ---- */
-
-/* Pairs of an output and a kernel row (or column) whose input exists: 0 <= o - padding + i < n. */
-static int64_t
-pairs(int64_t kernel, int64_t outputs, int64_t inputs, int64_t padding)
-{
-    int64_t count = 0;
-    for (int64_t i = 0; i < kernel; i++) {
-        const int64_t first = padding - i > 0 ? padding - i : 0;
-        const int64_t end = inputs + padding - i < outputs ? inputs + padding - i : outputs;
-        count += end > first ? end - first : 0;
-    }
-    return count;
-}
-
-/* The direct sum takes a multiply-add for every channel pair and tap that exists. Here there are 36
- * a tile, the transforms, which cost as much as TRANSFORM more channels on the other side, and once
- * for all blocks the weights. Measured: 6->16 to 256->512 channels, 3x3 to 28x28 pixels. */
-static bool
-pays(const pcnn_conv2d_geometry *g, int64_t blocks)
-{
-    const double TRANSFORM = g->KH == 3 ? 9 : 7, WEIGHTS = 1.5, MARGIN = 1.05;
-    const double C = (double)g->C, OC = (double)g->OC;
-    const double taps = (double)pairs(g->KH, g->OH, g->H, g->PT) *
-                        (double)pairs(g->KW, g->OW, g->W, g->PL) * (double)blocks;
-    const double tiles = (double)(pcnn_winograd_tiles(g) * blocks);
-    const double cost = tiles * (C * OC + TRANSFORM * (C + OC)) + WEIGHTS * C * OC;
-    return MARGIN * PCNN_WINOGRAD_ELEMENTS * cost < taps * C * OC;
-}
-
-/* The smallest and the largest padding of the four sides. */
-static void
-paddings(const pcnn_conv2d_geometry *g, int64_t *smallest, int64_t *largest)
-{
-    const int64_t sides[4] = {g->PT, g->OH + g->KH - 1 - g->PT - g->H, g->PL,
-                              g->OW + g->KW - 1 - g->PL - g->W};
-    *smallest = *largest = sides[0];
-    for (int i = 1; i < 4; i++) {
-        *smallest = sides[i] < *smallest ? sides[i] : *smallest;
-        *largest = sides[i] > *largest ? sides[i] : *largest;
-    }
-}
-
-const char *
-pcnn_winograd_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N, int64_t terms,
-                     int64_t least)
-{
-    if (pcnn_option_winograd == PCNN_WINOGRAD_OFF)
-        return "switched off";
-    if (g->KH != g->KW || (g->KH != 3 && g->KH != 5))
-        return "the kernel is neither 3x3 nor 5x5";
-    if (g->SH != 1 || g->SW != 1)
-        return "the stride is not 1";
-    if (pcnn_option_winograd == PCNN_WINOGRAD_ALWAYS)
-        return NULL;
-    if (dtype != PCNN_F32)
-        return "float64 is for checking: the direct sum rounds less";
-    if (terms < least)
-        return "too short sums: rounding errors would not average out";
-    if (!pays(g, pcnn_tiles(N, PCNN_BLOCK)))
-        return "the transforms would cost more than they save";
-    return NULL;
-}
-
-/* A tile's errors are those of its largest numbers, but the corner of a padded map is a sum of only
- * a part of the taps: it needs more channels for its own errors to be as large. The figures of
- * `least` are measured on normal and ReLU-like numbers. */
-const char *
-pcnn_winograd_forward_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *g, int64_t N)
-{
-    const int64_t least = g->KH == 3 ? 16 : 6, padded_least = g->KH == 3 ? 32 : 8;
-    int64_t smallest, largest;
-    paddings(g, &smallest, &largest);
-    if (largest > g->KH / 2 && pcnn_option_winograd != PCNN_WINOGRAD_ALWAYS)
-        return "padding above half the kernel: outputs of few products would lose digits";
-    return pcnn_winograd_refuse(dtype, g, N, g->C, largest > 0 ? padded_least : least);
-}
-
-/* For dx it is the other way round: without padding its corners have one product a channel. */
-const char *
-pcnn_winograd_dx_refuse(pcnn_dtype dtype, const pcnn_conv2d_geometry *f, int64_t N)
-{
-    const int64_t least = f->KH == 3 ? 40 : 16, padded_least = f->KH == 3 ? 16 : 8;
-    int64_t smallest, largest;
-    paddings(f, &smallest, &largest);
-    return pcnn_winograd_refuse(dtype, f, N, f->OC, smallest < f->KH / 2 ? least : padded_least);
 }

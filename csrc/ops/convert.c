@@ -1,7 +1,9 @@
-/* Conversion of numbers: a loop for each pair of dtypes. */
+/* Conversion of numbers: a loop for each pair of dtypes. Those to floats stand in convert.kernel.c. */
 #include "ops/convert.h"
 
 #include <string.h>
+
+#include "isa/kernels.h"
 
 static inline int64_t
 integer_of(double v)
@@ -12,9 +14,7 @@ integer_of(double v)
 }
 
 /* How a number v of one kind becomes one of the type T. */
-#define FROM_REAL_TO_REAL(T, v) ((T)(v))
 #define FROM_REAL_TO_INTEGER(T, v) ((T)integer_of((double)(v)))
-#define FROM_INTEGER_TO_REAL(T, v) ((T)(v))
 #define FROM_INTEGER_TO_INTEGER(T, v) ((T)(v))
 #define FROM_ANY_TO_BOOL(T, v) ((T)((v) != 0))
 
@@ -31,8 +31,6 @@ integer_of(double v)
     static void from_##name(pcnn_dtype to, void *target, const void *source, int64_t n) \
     {                                                                                   \
         switch (to) {                                                                   \
-        case PCNN_F32: LOOP(S, float, FROM_##KIND##_TO_REAL);                           \
-        case PCNN_F64: LOOP(S, double, FROM_##KIND##_TO_REAL);                          \
         case PCNN_I64: LOOP(S, int64_t, FROM_##KIND##_TO_INTEGER);                      \
         case PCNN_I32: LOOP(S, int32_t, FROM_##KIND##_TO_INTEGER);                      \
         case PCNN_U8: LOOP(S, uint8_t, FROM_##KIND##_TO_INTEGER);                       \
@@ -52,6 +50,10 @@ pcnn_convert(pcnn_dtype to, void *target, pcnn_dtype from, const void *source, i
     if (to == from) {
         if (target != source && n > 0)
             memcpy(target, source, (size_t)n * pcnn_dtype_size(to));
+        return;
+    }
+    if (pcnn_is_float(to)) {
+        pcnn_kernels_for(to)->to_reals(from, source, target, n);
         return;
     }
     switch (from) {

@@ -1,6 +1,8 @@
 /* gather: y[b] = data[index[b]], converted to `dtype` on the way: a batch out of a data set.
  *
  * Indices are run-time numbers, checked when they run: 0 <= index[b] < N. No gradient. */
+#include "ops/gather.h"
+
 #include "core/parallel.h"
 #include "ops/convert.h"
 #include "ops/op.h"
@@ -54,17 +56,24 @@ task(void *context, int64_t begin, int64_t end, int worker)
                      job->data + job->index[b] * from_bytes, job->row);
 }
 
+pcnn_status
+pcnn_gather_check(const int64_t *index, int64_t B, int64_t N)
+{
+    for (int64_t b = 0; b < B; b++)
+        if (index[b] < 0 || index[b] >= N)
+            return pcnn_fail(PCNN_ERR_INDEX,
+                             "gather: index[%lld] is %lld, but data has %lld rows (0 to %lld)",
+                             (long long)b, (long long)index[b], (long long)N, (long long)(N - 1));
+    return PCNN_OK;
+}
+
 static pcnn_status
 run(const pcnn_site *site)
 {
     const pcnn_tensor *data = &site->in[0], *y = &site->out[0];
     job job = {data->type.dtype, y->type.dtype, data->data, y->data, site->in[1].data, 1};
     const int64_t N = data->type.shape[0], B = y->type.shape[0];
-    for (int64_t b = 0; b < B; b++)
-        if (job.index[b] < 0 || job.index[b] >= N)
-            return pcnn_fail(
-                PCNN_ERR_INDEX, "gather: index[%lld] is %lld, but data has %lld rows (0 to %lld)",
-                (long long)b, (long long)job.index[b], (long long)N, (long long)(N - 1));
+    PCNN_TRY(pcnn_gather_check(job.index, B, N));
     for (int i = 1; i < y->type.ndim; i++)
         job.row *= y->type.shape[i];
     int64_t grain = job.row < 4096 ? 4096 / (job.row + 1) + 1 : 1;

@@ -9,51 +9,86 @@
 enum { PIECE = 512 };
 
 typedef struct {
-    void (*kernel)(const void *, void *, int64_t, int64_t, int64_t, int64_t, int64_t);
+    const pcnn_kernels *kernels;
     pcnn_rows rows;
+    pcnn_places places;
     const char *x;
     char *y;
-    int64_t x_bytes, y_bytes; /* of sixteen images */
+    int64_t row_bytes, block_bytes; /* of an image, of sixteen */
     int64_t pieces;
 } job;
 
+/* The images and the positions of an item. */
+typedef struct {
+    int64_t block, images, first, end;
+} piece;
+
+static piece
+piece_of(const job *job, int64_t item)
+{
+    const int64_t P = job->rows.S * job->rows.C;
+    const int64_t block = item / job->pieces, first = item % job->pieces * PIECE;
+    const int64_t images = job->rows.N - block * PCNN_BLOCK;
+    return (piece){.block = block,
+                   .images = images < PCNN_BLOCK ? images : PCNN_BLOCK,
+                   .first = first,
+                   .end = first + PIECE < P ? first + PIECE : P};
+}
+
 static void
-task(void *context, int64_t begin, int64_t end, int worker)
+to_n16_task(void *context, int64_t begin, int64_t end, int worker)
 {
     (void)worker;
     const job *job = context;
-    const int64_t P = job->rows.S * job->rows.C;
+    const int64_t itemsize = job->row_bytes / (job->rows.S * job->rows.C);
     for (int64_t item = begin; item < end; item++) {
-        int64_t block = item / job->pieces, first = item % job->pieces * PIECE;
-        int64_t images = job->rows.N - block * PCNN_BLOCK;
-        job->kernel(job->x + block * job->x_bytes, job->y + block * job->y_bytes,
-                    images < PCNN_BLOCK ? images : PCNN_BLOCK, job->rows.S, job->rows.C, first,
-                    first + PIECE < P ? first + PIECE : P);
+        const piece p = piece_of(job, item);
+        const void *rows[PCNN_BLOCK];
+        for (int64_t i = 0; i < p.images; i++)
+            rows[i] = job->x + p.block * job->block_bytes + i * job->row_bytes + p.first * itemsize;
+        job->kernels->reorder_to_n16(rows, job->y + p.block * job->block_bytes, p.images,
+                                     &job->places, p.first, p.end);
     }
 }
 
 static void
-share_out(job *job, pcnn_dtype dtype)
+to_rows_task(void *context, int64_t begin, int64_t end, int worker)
 {
-    const int64_t P = job->rows.S * job->rows.C;
-    const int64_t blocks = (job->rows.N + PCNN_BLOCK - 1) / PCNN_BLOCK;
-    job->x_bytes = job->y_bytes = P * PCNN_BLOCK * (int64_t)pcnn_dtype_size(dtype);
-    job->pieces = (P + PIECE - 1) / PIECE;
-    pcnn_parallel(blocks * job->pieces, 1, (double)(blocks * job->x_bytes) / 3.0, task, job);
+    (void)worker;
+    const job *job = context;
+    for (int64_t item = begin; item < end; item++) {
+        const piece p = piece_of(job, item);
+        const int64_t at = p.block * job->block_bytes;
+        job->kernels->reorder_to_rows(job->x + at, job->y + at, p.images, job->rows.S, job->rows.C,
+                                      p.first, p.end);
+    }
+}
+
+static void
+share_out(pcnn_task task, pcnn_dtype dtype, pcnn_rows rows, const void *x, void *y)
+{
+    const int64_t P = rows.S * rows.C, blocks = (rows.N + PCNN_BLOCK - 1) / PCNN_BLOCK;
+    job job = {.kernels = pcnn_kernels_for(dtype),
+               .rows = rows,
+               .places = {.C = rows.C, .H = 1, .W = rows.S, .OH = 1, .OW = rows.S},
+               .x = x,
+               .y = y,
+               .row_bytes = P * (int64_t)pcnn_dtype_size(dtype),
+               .block_bytes = P * PCNN_BLOCK * (int64_t)pcnn_dtype_size(dtype),
+               .pieces = (P + PIECE - 1) / PIECE};
+    pcnn_parallel(blocks * job.pieces, 1, (double)(blocks * job.block_bytes) / 3.0, task, &job);
 }
 
 void
 pcnn_reorder_to_n16(pcnn_dtype dtype, pcnn_rows rows, const void *x, void *y)
 {
-    job job = {.kernel = pcnn_kernels_for(dtype)->reorder_to_n16, .rows = rows, .x = x, .y = y};
-    share_out(&job, dtype);
+    share_out(to_n16_task, dtype, rows, x, y);
 }
 
 void
 pcnn_reorder_to_rows(pcnn_dtype dtype, pcnn_rows rows, const void *x, void *y)
 {
-    job job = {.kernel = pcnn_kernels_for(dtype)->reorder_to_rows, .rows = rows, .x = x, .y = y};
-    share_out(&job, dtype);
+    share_out(to_rows_task, dtype, rows, x, y);
 }
 
 /* ---- the op ---- */

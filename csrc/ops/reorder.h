@@ -12,6 +12,12 @@ typedef struct {
     int64_t N, S, C;
 } pcnn_rows;
 
+/* Where the positions of a row lie in maps: the row is [planes][H][W][C], with C = 1 or planes = 1,
+ * the maps are [C or planes][OH][OW], and a row's first pixel of a plane lies at (top, left). */
+typedef struct {
+    int64_t C, H, W, OH, OW, top, left;
+} pcnn_places;
+
 void pcnn_reorder_to_n16(pcnn_dtype dtype, pcnn_rows rows, const void *x, void *y);
 void pcnn_reorder_to_rows(pcnn_dtype dtype, pcnn_rows rows, const void *x, void *y);
 

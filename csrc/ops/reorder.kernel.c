@@ -1,13 +1,25 @@
-/* Transposition between sixteen rows and a block of layout N16, in tiles.
- *
- * A tile is a cache line of positions of sixteen images; inside it, squares of 128 bits are
- * transposed in registers. Four (two) rows are finished before the next ones: the rows of images
- * whose size is a power of two compete for the same lines of the first cache. */
+/* Transposition between sixteen rows and a block of layout N16, in tiles. */
 #include "isa/kernels.h"
 #include "isa/vec.h"
-#include "ops/quad.h"
+#include "ops/n16_tile.h"
 
-enum { TILE = 16 };
+/* Rows of images, from position `first` on, -> one block y; lanes without an image become 0. */
+void
+PCNN_K(reorder_to_n16)(const void *const *px, void *y, int64_t images, const void *places,
+                       int64_t first, int64_t end)
+{
+    const real *rows[16] = {NULL};
+    for (int64_t i = 0; i < images; i++)
+        rows[i] = px[i];
+    if (first >= end)
+        return;
+    cursor at = cursor_at(places, first);
+    for (int64_t q = first; q < end; q += TILE) {
+        int64_t place[TILE], n = end - q < TILE ? end - q : TILE;
+        next_places(places, &at, n, place);
+        tile_to_n16(rows, q - first, n, images, place, y);
+    }
+}
 
 /* Where the positions q .. q+n-1 of a row lie in a block, in elements. */
 ALWAYS_INLINE void
@@ -19,36 +31,6 @@ places(int64_t q, int64_t n, int64_t S, int64_t C, int64_t place[TILE])
         if (++c == C) {
             c = 0;
             s++;
-        }
-    }
-}
-
-/* Rows x[images][P] -> one block y; positions first .. end-1. Lanes without an image become 0. */
-void
-PCNN_K(reorder_to_n16)(const void *px, void *py, int64_t images, int64_t S, int64_t C,
-                       int64_t first, int64_t end)
-{
-    const real *x = px;
-    real *y = py;
-    const int64_t P = S * C;
-    for (int64_t q = first; q < end; q += TILE) {
-        int64_t place[TILE], n = end - q < TILE ? end - q : TILE;
-        places(q, n, S, C, place);
-        for (int64_t i = 0; i < 16; i += QUAD) {
-            const real *row = x + i * P + q;
-            int64_t k = 0;
-            if (i + QUAD <= images)
-                for (; k + QUAD <= n; k += QUAD) {
-                    quad r[QUAD];
-                    for (int j = 0; j < QUAD; j++)
-                        r[j] = *(const quad_unaligned *)(row + j * P + k);
-                    transpose_quads(r);
-                    for (int j = 0; j < QUAD; j++)
-                        *(quad_unaligned *)(y + place[k + j] + i) = r[j];
-                }
-            for (; k < n; k++)
-                for (int j = 0; j < QUAD; j++)
-                    y[place[k] + i + j] = i + j < images ? row[j * P + k] : 0;
         }
     }
 }

@@ -1,8 +1,7 @@
-/* Winograd's convolutions F(4x4, 3x3) and F(2x2, 5x5) in layout N16: transforms of weights, of x
- * and to y, and the products between them. The formulas are in winograd_tile.h, the buffers in
- * winograd.h.
+/* Winograd's convolutions in layout N16: transforms of weights, of x and to y, and the products
+ * between them. The formulas are in winograd_tile.h, the buffers in winograd.h.
  *
- * For each of the 36 elements, M[column][oc] = sum over c of U[c][oc] V[column][c] is a matrix
+ * For each element of a tile, M[column][oc] = sum over c of U[c][oc] V[column][c] is a matrix
  * product whose right side has the images in its lanes. A register tile is CHANNELS output channels
  * by two vectors of images, as in the direct convolution. */
 #include "isa/kernels.h"
@@ -31,11 +30,12 @@ PCNN_K(winograd_channels)(void)
 
 /* ---- weights ---- */
 
-/* Tiles tile0 .. tile1-1 of kernels of K x K. */
+/* Tiles of channels tile0 .. tile1-1. */
 ALWAYS_INLINE void
-transform_weights(const int K, const pcnn_conv2d_geometry *g, const real *weights,
+transform_weights(const int T, const pcnn_conv2d_geometry *g, const real *weights,
                   real *transformed, int64_t step, int64_t tile0, int64_t tile1)
 {
+    const int K = winograd_kernel(T), P = winograd_points(T);
     const int64_t tiles = pcnn_tiles(g->OC, CHANNELS);
     for (int64_t t = tile0; t < tile1; t++) {
         const int64_t oc0 = pcnn_tile_begin(g->OC, tiles, t);
@@ -56,25 +56,25 @@ transform_weights(const int K, const pcnn_conv2d_geometry *g, const real *weight
             real *to = transformed + (oc0 * g->C + c * size);
             const bool whole = c * size + wide <= g->C * size;
             for (int64_t v = 0; v < wide; v += LANES) {
-                vec half[6][5];
+                vec half[7][5];
                 UNROLL
                 for (int j = 0; j < K; j++) {
-                    vec column[5], r[6];
+                    vec column[5], r[7];
                     UNROLL
                     for (int i = 0; i < K; i++)
                         column[i] = vload(&tap[K * i + j][v]);
-                    winograd_weights(K, column, r);
+                    winograd_weights(T, column, r);
                     UNROLL
-                    for (int i = 0; i < 6; i++)
+                    for (int i = 0; i < P; i++)
                         half[i][j] = r[i];
                 }
                 UNROLL
-                for (int i = 0; i < 6; i++) {
-                    vec r[6];
-                    winograd_weights(K, half[i], r);
+                for (int i = 0; i < P; i++) {
+                    vec r[7];
+                    winograd_weights(T, half[i], r);
                     UNROLL
-                    for (int j = 0; j < 6; j++) {
-                        real *at = to + (6 * i + j) * step + v;
+                    for (int j = 0; j < P; j++) {
+                        real *at = to + (P * i + j) * step + v;
                         if (whole)
                             vstore(at, r[j]);
                         else
@@ -93,10 +93,12 @@ PCNN_K(winograd_weights)(const void *geometry, const void *weights, void *transf
                          int64_t tile0, int64_t tile1)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->KH == 3)
+    if (g->tile == 4)
+        transform_weights(4, g, weights, transformed, step, tile0, tile1);
+    else if (g->tile == 3)
         transform_weights(3, g, weights, transformed, step, tile0, tile1);
     else
-        transform_weights(5, g, weights, transformed, step, tile0, tile1);
+        transform_weights(2, g, weights, transformed, step, tile0, tile1);
 }
 
 /* ---- x ---- */
@@ -109,21 +111,22 @@ clip(int64_t value, int64_t low, int64_t high)
 
 /* half = B' d for one column of pixels, of which rows i0 .. i1-1 exist. */
 ALWAYS_INLINE void
-transform_pixels(const real *from, int64_t row, int64_t plane, int64_t live, int64_t i0, int64_t i1,
-                 real half[6][PCNN_BLOCK])
+transform_pixels(const int T, const real *from, int64_t row, int64_t plane, int64_t live,
+                 int64_t i0, int64_t i1, real half[7][PCNN_BLOCK])
 {
+    const int P = winograd_points(T);
     for (int64_t v = 0; v < live; v += LANES) {
-        vec d[6], r[6];
+        vec d[7], r[7];
         UNROLL
-        for (int i = 0; i < 6; i++) {
+        for (int i = 0; i < P; i++) {
             const bool exists = i >= i0 && i < i1;
             d[i] = exists ? vload(from + i * row + v) : (vec){0};
             if (exists && v == 0)
                 winograd_prefetch(from + i * row, plane);
         }
-        winograd_input(d, r);
+        winograd_input(T, d, r);
         UNROLL
-        for (int i = 0; i < 6; i++)
+        for (int i = 0; i < P; i++)
             vstore(half[i] + v, r[i]);
     }
 }
@@ -134,39 +137,49 @@ ALWAYS_INLINE void
 transform_inputs(const int T, const pcnn_conv2d_geometry *g, const real *x, real *V, int64_t step,
                  int64_t N, int64_t begin, int64_t end)
 {
+    const int P = winograd_points(T);
     const int64_t row = g->W * PCNN_BLOCK, plane = g->H * row, V_column = g->C * PCNN_BLOCK;
-    _Alignas(64) real half[PCNN_WINOGRAD_STRIP * 4 + 2][6][PCNN_BLOCK];
-    for (int64_t column = begin, strip; column < end; column += strip) {
+    _Alignas(64) real half[PCNN_WINOGRAD_STRIP * 4 + 2][7][PCNN_BLOCK];
+    for (int64_t column = begin, tiles; column < end; column += tiles) {
         const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
-        strip = pcnn_winograd_strip_of(g, column, end);
+        const pcnn_winograd_strip strip = pcnn_winograd_strip_of(g, column, end);
+        tiles = strip.tiles;
         const int64_t live = winograd_live(pcnn_winograd_images(N, at.block));
-        const int64_t width = strip * T + 6 - T, h = at.oh - g->PT, w = at.ow - g->PL;
-        const int64_t i0 = clip(-h, 0, 6), i1 = clip(g->H - h, i0, 6);
+        const bool last_whole = strip.first[tiles] - strip.first[tiles - 1] == T;
+        const int64_t width = strip.first[tiles - 1] + (last_whole ? P : P - 1);
+        const int64_t h = at.oh - g->PT, w = at.ow - g->PL;
+        const int64_t points = at.rows == T ? P : P - 1;
+        const int64_t i0 = clip(-h, 0, points), i1 = clip(g->H - h, i0, points);
         const int64_t j0 = clip(-w, 0, width), j1 = clip(g->W - w, j0, width);
         const real *from = x + at.block * g->C * plane + h * row + w * PCNN_BLOCK;
         /* What is outside x stays zero for all channels. */
         memset(half, 0, (size_t)j0 * sizeof half[0]);
         memset(half + j1, 0, (size_t)(width - j1) * sizeof half[0]);
         for (int64_t c = 0; c < g->C; c++, from += plane) {
-            if (i1 - i0 == 6)
+            if (i1 - i0 == P)
                 for (int64_t j = j0; j < j1; j++)
-                    transform_pixels(from + j * PCNN_BLOCK, row, plane, live, 0, 6, half[j]);
+                    transform_pixels(T, from + j * PCNN_BLOCK, row, plane, live, 0, P, half[j]);
+            else if (i1 - i0 == P - 1 && i0 == 0)
+                for (int64_t j = j0; j < j1; j++)
+                    transform_pixels(T, from + j * PCNN_BLOCK, row, plane, live, 0, P - 1, half[j]);
             else
                 for (int64_t j = j0; j < j1; j++)
-                    transform_pixels(from + j * PCNN_BLOCK, row, plane, live, i0, i1, half[j]);
+                    transform_pixels(T, from + j * PCNN_BLOCK, row, plane, live, i0, i1, half[j]);
             real *tile = V + (column - begin) * V_column + c * PCNN_BLOCK;
-            for (int64_t t = 0; t < strip; t++, tile += V_column) {
+            for (int64_t t = 0; t < tiles; t++, tile += V_column) {
+                const bool whole = strip.first[t + 1] - strip.first[t] == T;
                 real *to = tile;
                 NO_UNROLL
-                for (int i = 0; i < 6; i++, to += 6 * step)
+                for (int64_t i = 0; i < points; i++, to += P * step)
                     for (int64_t v = 0; v < live; v += LANES) {
-                        vec d[6], r[6];
+                        vec d[7], r[7];
                         UNROLL
-                        for (int j = 0; j < 6; j++)
-                            d[j] = vload(&half[t * T + j][i][v]);
-                        winograd_input(d, r);
+                        for (int j = 0; j < P - 1; j++)
+                            d[j] = vload(&half[strip.first[t] + j][i][v]);
+                        d[P - 1] = whole ? vload(&half[strip.first[t] + P - 1][i][v]) : (vec){0};
+                        winograd_input(T, d, r);
                         UNROLL
-                        for (int j = 0; j < 6; j++)
+                        for (int j = 0; j < P; j++)
                             vstore(to + j * step + v, r[j]);
                     }
             }
@@ -180,8 +193,10 @@ PCNN_K(winograd_input)(const void *geometry, const void *x, void *V, int64_t ste
                        int64_t begin, int64_t end)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->KH == 3)
+    if (g->tile == 4)
         transform_inputs(4, g, x, V, step, N, begin, end);
+    else if (g->tile == 3)
+        transform_inputs(3, g, x, V, step, N, begin, end);
     else
         transform_inputs(2, g, x, V, step, N, begin, end);
 }
@@ -222,36 +237,38 @@ product(const int OB, const int VB, int64_t C, const real *u, const real *v, int
     }
 }
 
-/* Some columns, `live` lanes each, for one tile of channels at one element. Vectors go in pairs: an
- * odd one with that of the next column. m_column: reals from column to column. */
+/* The columns at[0] .. at[columns - 1], `live` lanes each, for one tile of channels at one element.
+ * Vectors go in pairs: an odd one with that of the next column. m_column: reals from column to
+ * column. */
 ALWAYS_INLINE void
-products(const int OB, int64_t C, int64_t columns, int64_t live, const real *u, const real *v,
-         real *m, int64_t m_column)
+products(const int OB, int64_t C, const int32_t *at, int64_t columns, int64_t live, const real *u,
+         const real *v, real *m, int64_t m_column)
 {
     const int64_t v_column = C * PCNN_BLOCK, paired = live / (2 * LANES) * (2 * LANES);
     if (paired > 0)
         for (int64_t k = 0; k < columns; k++)
             for (int64_t lane = 0; lane < paired; lane += 2 * LANES)
-                product(OB, 2, C, u, v + k * v_column + lane, LANES, m + k * m_column + lane,
-                        LANES);
+                product(OB, 2, C, u, v + at[k] * v_column + lane, LANES,
+                        m + at[k] * m_column + lane, LANES);
     if (paired == live)
         return;
     v += paired;
     m += paired;
-    for (; columns >= 2; columns -= 2, v += 2 * v_column, m += 2 * m_column)
-        product(OB, 2, C, u, v, v_column, m, m_column);
+    for (; columns >= 2; columns -= 2, at += 2)
+        product(OB, 2, C, u, v + at[0] * v_column, (at[1] - at[0]) * v_column, m + at[0] * m_column,
+                (at[1] - at[0]) * m_column);
     if (columns > 0)
-        product(OB, 1, C, u, v, 0, m, 0);
+        product(OB, 1, C, u, v + at[0] * v_column, 0, m + at[0] * m_column, 0);
 }
 
-typedef void (*products_function)(int64_t, int64_t, int64_t, const real *, const real *, real *,
-                                  int64_t);
+typedef void (*products_function)(int64_t, const int32_t *, int64_t, int64_t, const real *,
+                                  const real *, real *, int64_t);
 
-#define PRODUCTS(OB)                                                                   \
-    static void products_##OB(int64_t C, int64_t columns, int64_t live, const real *u, \
-                              const real *v, real *m, int64_t m_column)                \
-    {                                                                                  \
-        products(OB, C, columns, live, u, v, m, m_column);                             \
+#define PRODUCTS(OB)                                                                       \
+    static void products_##OB(int64_t C, const int32_t *at, int64_t columns, int64_t live, \
+                              const real *u, const real *v, real *m, int64_t m_column)     \
+    {                                                                                      \
+        products(OB, C, at, columns, live, u, v, m, m_column);                             \
     }
 #if defined(PCNN_ISA_AVX512)
 #define EACH_SIZE(_) _(1) _(2) _(3) _(4) _(5) _(6) _(7) _(8) _(9) _(10) _(11) _(12)
@@ -265,8 +282,8 @@ EACH_SIZE(PRODUCTS)
 static const products_function products_of_size[] = {EACH_SIZE(ENTRY)};
 _Static_assert(sizeof products_of_size / sizeof products_of_size[0] == CHANNELS, "sizes");
 
-/* M[e][column - begin][oc - first of tile0][16] for all elements, for columns begin .. end-1 and
- * tiles tile0 .. tile1-1. */
+/* M[e][column - begin][oc - first of tile0][16] for the elements that the tiles have, for columns
+ * begin .. end-1 and tiles of channels tile0 .. tile1-1. */
 void
 PCNN_K(winograd_products)(const void *geometry, const void *U, int64_t U_step, const void *V,
                           int64_t V_step, void *M, int64_t M_step, int64_t N, int64_t begin,
@@ -274,12 +291,15 @@ PCNN_K(winograd_products)(const void *geometry, const void *U, int64_t U_step, c
 {
     const pcnn_conv2d_geometry *g = geometry;
     const int64_t live = winograd_live(N % PCNN_BLOCK);
-    const int64_t fewer = live < PCNN_BLOCK ? pcnn_winograd_partial_columns(g, N, begin, end) : 0;
-    const int64_t full = end - begin - fewer;
+    pcnn_winograd_list lists[2][2];
+    pcnn_winograd_lists(g, N, begin, end, lists);
     const int64_t tiles = pcnn_tiles(g->OC, CHANNELS);
     const int64_t first = pcnn_tile_begin(g->OC, tiles, tile0);
     const int64_t m_column = (pcnn_tile_begin(g->OC, tiles, tile1) - first) * PCNN_BLOCK;
-    for (int e = 0; e < PCNN_WINOGRAD_ELEMENTS; e++)
+    const int64_t P = g->tile + g->KH - 1;
+    for (int64_t e = 0; e < P * P; e++) {
+        const pcnn_winograd_list *list = &lists[e / P == P - 1][e % P == P - 1];
+        const int64_t fewer = live < PCNN_BLOCK ? list->partial : 0, full = list->count - fewer;
         for (int64_t t = tile0; t < tile1; t++) {
             const int64_t oc = pcnn_tile_begin(g->OC, tiles, t);
             const int64_t size = pcnn_tile_begin(g->OC, tiles, t + 1) - oc;
@@ -287,11 +307,11 @@ PCNN_K(winograd_products)(const void *geometry, const void *U, int64_t U_step, c
             const real *u = (const real *)U + e * U_step + oc * g->C;
             const real *v = (const real *)V + e * V_step;
             real *m = (real *)M + e * M_step + (oc - first) * PCNN_BLOCK;
-            run(g->C, full, PCNN_BLOCK, u, v, m, m_column);
+            run(g->C, list->at, full, PCNN_BLOCK, u, v, m, m_column);
             if (fewer > 0)
-                run(g->C, fewer, live, u, v + full * g->C * PCNN_BLOCK, m + full * m_column,
-                    m_column);
+                run(g->C, list->at + full, fewer, live, u, v, m, m_column);
         }
+    }
 }
 
 /* ---- y ---- */
@@ -321,19 +341,22 @@ finished(vec value, int64_t v, const ending *end)
     return value;
 }
 
-/* y = activation(A' M A + b): the rows x columns outputs of a tile that exist. */
+/* y = activation(A' M A + b): the rows x columns outputs that a tile has. */
 ALWAYS_INLINE void
 transform_output(const int T, const real *M, int64_t step, real *y, int64_t y_channel,
                  int64_t y_row, int64_t y_column, int64_t rows, int64_t columns, const ending *end)
 {
-    _Alignas(64) real half[6][4][PCNN_BLOCK];
+    _Alignas(64) real half[7][4][PCNN_BLOCK];
+    const int P = winograd_points(T);
+    const int64_t points = columns == T ? P : P - 1;
     NO_UNROLL
-    for (int j = 0; j < 6; j++, M += step)
+    for (int64_t j = 0; j < points; j++, M += step)
         for (int64_t v = 0; v < end->live; v += LANES) {
-            vec m[6], r[4];
+            vec m[7], r[4];
             UNROLL
-            for (int i = 0; i < 6; i++)
-                m[i] = vload(M + 6 * i * step + v);
+            for (int i = 0; i < P - 1; i++)
+                m[i] = vload(M + P * i * step + v);
+            m[P - 1] = rows == T ? vload(M + P * (P - 1) * step + v) : (vec){0};
             winograd_output(T, m, r);
             UNROLL
             for (int i = 0; i < T; i++)
@@ -342,10 +365,11 @@ transform_output(const int T, const real *M, int64_t step, real *y, int64_t y_ch
     NO_UNROLL
     for (int64_t i = 0; i < rows; i++, y += y_row) {
         for (int64_t v = 0; v < end->live; v += LANES) {
-            vec m[6], r[4];
+            vec m[7], r[4];
             UNROLL
-            for (int j = 0; j < 6; j++)
+            for (int j = 0; j < P - 1; j++)
                 m[j] = vload(&half[j][i][v]);
+            m[P - 1] = columns == T ? vload(&half[P - 1][i][v]) : (vec){0};
             winograd_output(T, m, r);
             UNROLL
             for (int j = 0; j < T; j++)
@@ -369,10 +393,10 @@ transform_outputs(const int T, const pcnn_conv2d_geometry *g, const real *M, int
     const int64_t y_channel = g->y_channel * PCNN_BLOCK;
     const int64_t y_row = g->y_row * PCNN_BLOCK, y_column = g->y_column * PCNN_BLOCK;
     const int64_t M_column = (oc1 - oc0) * PCNN_BLOCK;
-    for (int64_t column = begin, strip; column < end; column += strip) {
+    for (int64_t column = begin, tiles; column < end; column += tiles) {
         const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
-        strip = pcnn_winograd_strip_of(g, column, end);
-        const int64_t rows = clip(g->OH - at.oh, 0, T);
+        const pcnn_winograd_strip strip = pcnn_winograd_strip_of(g, column, end);
+        tiles = strip.tiles;
         const int64_t images = pcnn_winograd_images(N, at.block);
         ending how = {.activation = g->activation,
                       .bias = bias != NULL,
@@ -384,9 +408,10 @@ transform_outputs(const int T, const pcnn_conv2d_geometry *g, const real *M, int
         const real *from = M + (column - begin) * M_column;
         for (int64_t oc = oc0; oc < oc1; oc++) {
             how.offset = vset(bias ? bias[oc] : 0);
-            for (int64_t t = 0; t < strip; t++)
-                transform_output(T, from + t * M_column, step, to + t * T * y_column, y_channel,
-                                 y_row, y_column, rows, clip(g->OW - at.ow - t * T, 0, T), &how);
+            for (int64_t t = 0; t < tiles; t++)
+                transform_output(T, from + t * M_column, step, to + strip.first[t] * y_column,
+                                 y_channel, y_row, y_column, at.rows,
+                                 strip.first[t + 1] - strip.first[t], &how);
             from += PCNN_BLOCK;
             to += y_channel;
         }
@@ -399,8 +424,10 @@ PCNN_K(winograd_output)(const void *geometry, const void *M, int64_t step, const
                         void *y, int64_t N, int64_t begin, int64_t end, int64_t oc0, int64_t oc1)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->KH == 3)
+    if (g->tile == 4)
         transform_outputs(4, g, M, step, bias, y, N, begin, end, oc0, oc1);
+    else if (g->tile == 3)
+        transform_outputs(3, g, M, step, bias, y, N, begin, end, oc0, oc1);
     else
         transform_outputs(2, g, M, step, bias, y, N, begin, end, oc0, oc1);
 }

@@ -2,7 +2,7 @@
  *
  *     dw = G' [sum over columns and images of (B' x B) .* (A dy A')] G,  db = the sum of dy
  *
- * The sum is, for each of the 36 elements, a matrix product over columns and images. With images in
+ * The sum is, for each element of a tile, a matrix product over columns and images. With images in
  * the lanes every product would end in a sum of lanes; so the transformed dy is turned while it is
  * stored: output channels stand in the lanes, and numbers of x are broadcast. Buffers:
  *
@@ -57,7 +57,7 @@ minimum(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* D = A dy A' for one tile of `size` channels at `from`, of which rows x columns pixels exist.
+/* D = A dy A' for one tile of rows x columns pixels of `size` channels at `from`.
  * Pixels are turned first: there are fewer of them than of elements. Their sums are added to
  * bias[16][LANES]. */
 ALWAYS_INLINE void
@@ -65,6 +65,8 @@ transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_
                int64_t rows, int64_t columns, int64_t images, real *D, int64_t step, real *bias)
 {
     _Alignas(64) real pixel[4][4][PCNN_BLOCK][LANES], channels[LANES][PCNN_BLOCK];
+    const int P = winograd_points(T);
+    const int64_t points = rows == T ? P : P - 1;
     if (rows < T || columns < T)
         memset(pixel, 0, sizeof pixel);
     if (size < LANES)
@@ -83,11 +85,11 @@ transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_
             turn(images, &channels[0][0], PCNN_BLOCK, &pixel[i][j][0][0]);
         }
     for (int64_t image = 0; image < images; image++, D += LANES) {
-        _Alignas(64) real half[4][6][LANES];
+        _Alignas(64) real half[4][7][LANES];
         vec sum = {0};
         UNROLL
         for (int j = 0; j < T; j++) {
-            vec d[4], r[6];
+            vec d[4], r[7];
             UNROLL
             for (int i = 0; i < T; i++) {
                 d[i] = vload(pixel[i][j][image]);
@@ -95,21 +97,21 @@ transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_
             }
             winograd_output_adjoint(T, d, r);
             UNROLL
-            for (int i = 0; i < 6; i++)
+            for (int i = 0; i < P; i++)
                 vstore(half[j][i], r[i]);
         }
         if (bias != NULL)
             vstore(bias + image * LANES, vload(bias + image * LANES) + sum);
         real *to = D;
         NO_UNROLL
-        for (int i = 0; i < 6; i++, to += 6 * step) {
-            vec d[4], r[6];
+        for (int64_t i = 0; i < points; i++, to += P * step) {
+            vec d[4], r[7];
             UNROLL
             for (int j = 0; j < T; j++)
                 d[j] = vload(half[j][i]);
             winograd_output_adjoint(T, d, r);
             UNROLL
-            for (int j = 0; j < 6; j++)
+            for (int j = 0; j < P; j++)
                 vstore(to + j * step, r[j]);
         }
     }
@@ -124,11 +126,10 @@ transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D
         const int64_t size = minimum(g->OC - panel * LANES, LANES);
         for (int64_t column = begin; column < end; column++) {
             const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
-            const int64_t rows = minimum(g->OH - at.oh, T), columns = minimum(g->OW - at.ow, T);
             const real *from =
                 dy + (at.block * g->OC + panel * LANES) * plane + at.oh * row + at.ow * PCNN_BLOCK;
             real *to = D + ((panel - panel0) * (end - begin) + column - begin) * PCNN_BLOCK * LANES;
-            transform_tile(T, from, row, plane, size, rows, columns,
+            transform_tile(T, from, row, plane, size, at.rows, at.columns,
                            pcnn_winograd_images(N, at.block), to, step,
                            bias ? bias + (panel - panel0) * PCNN_BLOCK * LANES : NULL);
         }
@@ -142,23 +143,21 @@ PCNN_K(winograd_dw_input)(const void *geometry, const void *dy, void *D, int64_t
                           int64_t N, int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->KH == 3)
+    if (g->tile == 4)
         transform_dy(4, g, dy, D, step, bias, N, begin, end, panel0, panel1);
+    else if (g->tile == 3)
+        transform_dy(3, g, dy, D, step, bias, N, begin, end, panel0, panel1);
     else
         transform_dy(2, g, dy, D, step, bias, N, begin, end, panel0, panel1);
 }
 
 /* ---- products ---- */
 
-/* What a product sums over: columns, of which the last `partial` have only these images. */
-typedef struct {
-    int64_t columns, partial, images;
-} terms;
-
-/* CB channels of x by PB panels over all terms; CB and PB are literals at every call. */
+/* CB channels of x by PB panels over the columns of a list, of a block that is not full only
+ * `images` images; CB and PB are literals at every call. */
 ALWAYS_INLINE void
-product(const int CB, const int PB, bool first, const terms *over, const real *v, int64_t v_column,
-        const real *d, int64_t d_panel, real *sums, int64_t sums_c)
+product(const int CB, const int PB, bool first, const pcnn_winograd_list *list, int64_t images,
+        const real *v, int64_t v_column, const real *d, int64_t d_panel, real *sums, int64_t sums_c)
 {
     vec acc[CHANNELS][2];
     UNROLL
@@ -168,16 +167,18 @@ product(const int CB, const int PB, bool first, const terms *over, const real *v
             acc[c][p] = first ? (vec){0} : vload(sums + c * sums_c + p * LANES);
         __builtin_prefetch(sums + (CB + c) * sums_c); /* of the next tile */
     }
-    for (int64_t k = over->columns; k > 0; k--, v += v_column, d += PCNN_BLOCK * LANES) {
-        const int64_t images = k > over->partial ? PCNN_BLOCK : over->images;
-        for (int64_t image = 0; image < images; image++) {
+    for (int64_t k = 0; k < list->count; k++) {
+        const real *v_at = v + list->at[k] * v_column;
+        const real *d_at = d + list->at[k] * PCNN_BLOCK * LANES;
+        const int64_t terms = k < list->count - list->partial ? PCNN_BLOCK : images;
+        for (int64_t image = 0; image < terms; image++) {
             vec value[2];
             UNROLL
             for (int p = 0; p < PB; p++)
-                value[p] = vload(d + p * d_panel + image * LANES);
+                value[p] = vload(d_at + p * d_panel + image * LANES);
             UNROLL
             for (int c = 0; c < CB; c++) {
-                vec x = vset(v[c * PCNN_BLOCK + image]);
+                vec x = vset(v_at[c * PCNN_BLOCK + image]);
                 UNROLL
                 for (int p = 0; p < PB; p++)
                     acc[c][p] = vfma(value[p], x, acc[c][p]);
@@ -192,15 +193,15 @@ product(const int CB, const int PB, bool first, const terms *over, const real *v
     }
 }
 
-typedef void (*product_function)(bool, const terms *, const real *, int64_t, const real *, int64_t,
-                                 real *, int64_t);
+typedef void (*product_function)(bool, const pcnn_winograd_list *, int64_t, const real *, int64_t,
+                                 const real *, int64_t, real *, int64_t);
 
-#define PRODUCT(CB, PB)                                                                           \
-    static void product_##CB##_##PB(bool first, const terms *over, const real *v,                 \
-                                    int64_t v_column, const real *d, int64_t d_panel, real *sums, \
-                                    int64_t sums_c)                                               \
-    {                                                                                             \
-        product(CB, PB, first, over, v, v_column, d, d_panel, sums, sums_c);                      \
+#define PRODUCT(CB, PB)                                                                         \
+    static void product_##CB##_##PB(bool first, const pcnn_winograd_list *list, int64_t images, \
+                                    const real *v, int64_t v_column, const real *d,             \
+                                    int64_t d_panel, real *sums, int64_t sums_c)                \
+    {                                                                                           \
+        product(CB, PB, first, list, images, v, v_column, d, d_panel, sums, sums_c);            \
     }
 #define PRODUCT_PAIR(CB) PRODUCT(CB, 1) PRODUCT(CB, 2)
 #define ENTRY(CB) {product_##CB##_1, product_##CB##_2},
@@ -226,16 +227,18 @@ PCNN_K(winograd_dw_products)(const void *geometry, const void *V, int64_t V_step
     const pcnn_conv2d_geometry *g = geometry;
     const int64_t tiles = pcnn_tiles(g->C, CHANNELS);
     const int64_t d_panel = (end - begin) * PCNN_BLOCK * LANES;
-    const terms over = {end - begin, pcnn_winograd_partial_columns(g, N, begin, end),
-                        N % PCNN_BLOCK};
-    for (int e = 0; e < PCNN_WINOGRAD_ELEMENTS; e++)
+    pcnn_winograd_list lists[2][2];
+    pcnn_winograd_lists(g, N, begin, end, lists);
+    const int64_t P = g->tile + g->KH - 1;
+    for (int64_t e = 0; e < P * P; e++)
         for (int64_t panel = 0; panel < panels; panel += 2) {
             const int pair = panel + 1 < panels;
             for (int64_t t = 0; t < tiles; t++) {
                 const int64_t c = pcnn_tile_begin(g->C, tiles, t);
                 const int64_t size = pcnn_tile_begin(g->C, tiles, t + 1) - c;
                 product_of_size[size - 1][pair](
-                    first, &over, (const real *)V + e * V_step + c * PCNN_BLOCK, g->C * PCNN_BLOCK,
+                    first, &lists[e / P == P - 1][e % P == P - 1], N % PCNN_BLOCK,
+                    (const real *)V + e * V_step + c * PCNN_BLOCK, g->C * PCNN_BLOCK,
                     (const real *)D + e * D_step + panel * d_panel, d_panel,
                     (real *)sums + e * sums_step + (c * all_panels + panel) * LANES,
                     all_panels * LANES);
@@ -246,29 +249,30 @@ PCNN_K(winograd_dw_products)(const void *geometry, const void *V, int64_t V_step
 /* ---- dw ---- */
 
 ALWAYS_INLINE void
-transform_sums(const int K, const pcnn_conv2d_geometry *g, const real *sums, int64_t sums_step,
+transform_sums(const int T, const pcnn_conv2d_geometry *g, const real *sums, int64_t sums_step,
                int64_t ranges, real *dw, int64_t panels, int64_t begin, int64_t end)
 {
+    const int K = winograd_kernel(T), P = winograd_points(T);
     for (int64_t k = begin * panels; k < end * panels; k++) {
         const int64_t c = k / panels, panel = k % panels;
         const int64_t size = minimum(g->OC - panel * LANES, LANES);
         const real *from = sums + k * LANES;
-        vec half[5][6];
+        vec half[5][7];
         UNROLL
-        for (int j = 0; j < 6; j++) {
-            vec column[6], r[5];
+        for (int j = 0; j < P; j++) {
+            vec column[7], r[5];
             UNROLL
-            for (int i = 0; i < 6; i++) {
-                const real *at = from + (6 * i + j) * sums_step;
+            for (int i = 0; i < P; i++) {
+                const real *at = from + (P * i + j) * sums_step;
                 vec sum = vload(at);
                 for (int64_t range = 1; range < ranges; range++) {
-                    at += PCNN_WINOGRAD_ELEMENTS * sums_step;
+                    at += P * P * sums_step;
                     sum += vload(at);
                     winograd_prefetch(at, 2 * PCNN_BLOCK);
                 }
                 column[i] = sum;
             }
-            winograd_weights_adjoint(K, column, r);
+            winograd_weights_adjoint(T, column, r);
             UNROLL
             for (int i = 0; i < K; i++)
                 half[i][j] = r[i];
@@ -277,7 +281,7 @@ transform_sums(const int K, const pcnn_conv2d_geometry *g, const real *sums, int
         UNROLL
         for (int i = 0; i < K; i++) {
             vec r[5];
-            winograd_weights_adjoint(K, half[i], r);
+            winograd_weights_adjoint(T, half[i], r);
             UNROLL
             for (int j = 0; j < K; j++)
                 vstore(tap[K * i + j], r[j]);
@@ -296,10 +300,12 @@ PCNN_K(winograd_dw_output)(const void *geometry, const void *sums, int64_t sums_
                            int64_t ranges, void *dw, int64_t panels, int64_t begin, int64_t end)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->KH == 3)
+    if (g->tile == 4)
+        transform_sums(4, g, sums, sums_step, ranges, dw, panels, begin, end);
+    else if (g->tile == 3)
         transform_sums(3, g, sums, sums_step, ranges, dw, panels, begin, end);
     else
-        transform_sums(5, g, sums, sums_step, ranges, dw, panels, begin, end);
+        transform_sums(2, g, sums, sums_step, ranges, dw, panels, begin, end);
 }
 
 /* db from `ranges` partial sums bias[range][panel][16][LANES]. */

@@ -38,20 +38,6 @@ type_of(const pcnn_program *program, int32_t v)
     return &program->values[v].type;
 }
 
-static bool
-permutes(const pcnn_pnode *node, int a, int b, int c, int d)
-{
-    const pcnn_attr *perm = pcnn_op_attr(node->op, "perm");
-    const pcnn_ints *order = (const void *)((const char *)node->attrs + perm->offset);
-    const int want[] = {a, b, c, d};
-    if (order->n != 4)
-        return false;
-    for (int i = 0; i < 4; i++)
-        if (order->at[i] != want[i] && order->at[i] + 4 != want[i])
-            return false;
-    return true;
-}
-
 /* Would value v be in N16? A prediction, which costs a change of layout where it is wrong: ops that
  * compute on images take N16 where they can, and those that follow stay there. */
 static bool
@@ -85,7 +71,8 @@ flattened_from(const pcnn_program *program, int32_t rows)
         type->shape[0] != type_of(program, rows)->shape[0])
         return none;
     const pcnn_pnode *transpose = producer_of(program, maps);
-    if (transpose != NULL && transpose->op == &pcnn_op_transpose && permutes(transpose, 0, 2, 3, 1))
+    if (transpose != NULL && transpose->op == &pcnn_op_transpose &&
+        pcnn_permutes(transpose, 0, 2, 3, 1))
         return in_n16(program, transpose->in[0], 0) ? (source){transpose->in[0], true} : none;
     return in_n16(program, maps, 0) ? (source){maps, false} : none;
 }
@@ -203,7 +190,7 @@ rewrite_dx(state *s, int32_t at)
     int32_t maps = reshaped;
     if (from->channels_last) {
         t = reader_of(program, r, reshaped, &pcnn_op_transpose);
-        if (t < 0 || !permutes(&program->nodes[t], 0, 3, 1, 2))
+        if (t < 0 || !pcnn_permutes(&program->nodes[t], 0, 3, 1, 2))
             return PCNN_OK;
         maps = program->nodes[t].out[0];
     }

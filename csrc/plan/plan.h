@@ -1,10 +1,10 @@
 /* A plan: the executable form of a piece of graph.
  *
  * A *program* (nodes on numbered values) is imported from a trace, then the passes work on it in
- * order: dead code, flatten, fuse, remember, layout (which also chooses implementations), chain,
- * group, memory. What is left is a list of steps whose operands lie in the arena, in the caller's
- * external memory, or in output buffers. Plans are cached by the structure they were made from
- * (cache.h). */
+ * order: dead code, flatten, images, fuse, remember, layout (which also chooses implementations),
+ * chain, group, memory. What is left is a list of steps whose operands lie in the arena, in the
+ * caller's external memory, or in output buffers. Plans are cached by the structure they were made
+ * from (cache.h). */
 #ifndef PCNN_PLAN_PLAN_H
 #define PCNN_PLAN_PLAN_H
 
@@ -100,11 +100,14 @@ void pcnn_program_free(pcnn_program *program);
 bool pcnn_program_overwrites(const pcnn_program *program, int32_t v, int32_t from, int32_t to);
 /* Finds an attribute by name; NULL where the op has none of it. */
 const pcnn_attr *pcnn_op_attr(const pcnn_op *op, const char *name);
+/* Does this transpose bring four axes into the order a, b, c, d? */
+bool pcnn_permutes(const pcnn_pnode *transpose, int a, int b, int c, int d);
 
 /* ---- passes, one file each ---- */
 
 pcnn_status pcnn_pass_dead(pcnn_program *program);
 pcnn_status pcnn_pass_flatten(pcnn_program *program);
+pcnn_status pcnn_pass_images(pcnn_program *program);
 pcnn_status pcnn_pass_fuse(pcnn_program *program);
 pcnn_status pcnn_pass_remember(pcnn_program *program);
 pcnn_status pcnn_pass_layout(pcnn_program *program);

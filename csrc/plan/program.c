@@ -143,3 +143,17 @@ pcnn_op_attr(const pcnn_op *op, const char *name)
                 return attr;
     return NULL;
 }
+
+bool
+pcnn_permutes(const pcnn_pnode *transpose, int a, int b, int c, int d)
+{
+    const pcnn_attr *perm = pcnn_op_attr(transpose->op, "perm");
+    const pcnn_ints *order = (const void *)((const char *)transpose->attrs + perm->offset);
+    const int want[] = {a, b, c, d};
+    if (order->n != 4)
+        return false;
+    for (int i = 0; i < 4; i++)
+        if (order->at[i] != want[i] && order->at[i] + 4 != want[i])
+            return false;
+    return true;
+}

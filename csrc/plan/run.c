@@ -98,6 +98,8 @@ pcnn_plan_make(pcnn_program *program, pcnn_plan **result)
     if (status == PCNN_OK)
         status = pcnn_pass_flatten(&plan->program);
     if (status == PCNN_OK && pcnn_plan_options.fuse)
+        status = pcnn_pass_images(&plan->program);
+    if (status == PCNN_OK && pcnn_plan_options.fuse)
         status = pcnn_pass_fuse(&plan->program);
     if (status == PCNN_OK && pcnn_plan_options.fuse)
         status = pcnn_pass_remember(&plan->program);
