@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -108,10 +109,11 @@ def case_of(step: Step) -> str:
 
 
 def title_of(step: Step) -> str:
-    """The op, with what was fused into it: ``conv2d+relu``."""
+    """The op, with what was fused into it: ``conv2d+relu``; several as ``conv2d > adam_ x3``."""
     inner = chained(step)
     if inner:
-        return " > ".join(title_of(one) for one in inner)
+        runs = [(title, len(list(same))) for title, same in itertools.groupby(map(title_of, inner))]
+        return " > ".join(title if n == 1 else f"{title} x{n}" for title, n in runs)
     title = str(step["op"])
     attrs = step.get("attrs", {})
     activation = attrs.get("activation", step.get("activation", "none"))
@@ -119,6 +121,8 @@ def title_of(step: Step) -> str:
         title += f"+{activation}"
     if attrs.get("relu_input"):
         title += "+relu_grad"
+    if attrs.get("clip", "none") != "none":
+        title += "+clip"
     if step["op"] == "load_images":
         taken = [attrs[name] for name in ("first", "second") if attrs.get(name, "none") != "none"]
         title = "+".join([title, *taken, *["pad"] * any(attrs.get("padding", ()))])

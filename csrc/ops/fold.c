@@ -41,9 +41,12 @@ typedef struct {
     pcnn_dtype dtype;
     const pcnn_kernels *kernels;
     const char *x;
+    const char *w; /* of sloped squares */
+    const void *slope;
     void *y;
     double *partial; /* [parts][outputs] */
 } fold;
+_Static_assert(sizeof(fold) <= PCNN_JOB_BYTES, "a job has no room");
 
 static int64_t
 divide_up(int64_t a, int64_t b)
@@ -173,12 +176,24 @@ put(const fold *f, int64_t o, int64_t part, double value)
         f->partial[part * f->outputs + o] = value;
 }
 
+/* n elements of a row, at an offset in bytes. */
+static double
+fold_row(const fold *f, size_t at, int64_t n)
+{
+    const void *x = f->x + at;
+    switch (f->kind) {
+    case PCNN_FOLD_MAX: return f->kernels->max_row(x, n);
+    case PCNN_FOLD_SQUARES: return f->kernels->sum_squares_row(x, n);
+    case PCNN_FOLD_SLOPED_SQUARES:
+        return f->kernels->sum_sloped_squares_row(x, f->w + at, f->slope, n);
+    default: return f->kernels->sum_row(x, n);
+    }
+}
+
 /* Items are (output, part). */
 static void
-fold_rows(void *context, int64_t begin, int64_t end, int worker)
+fold_rows(const fold *f, int64_t begin, int64_t end)
 {
-    const fold *f = context;
-    (void)worker;
     for (int64_t item = begin; item < end; item++) {
         int64_t o = item / f->parts, part = item % f->parts;
         int64_t first = part * f->per_part, last = f->outer_reduced * f->chunks;
@@ -190,11 +205,7 @@ fold_rows(void *context, int64_t begin, int64_t end, int worker)
             int64_t from = c % f->chunks * ROW_CHUNK;
             int64_t n = f->length - from < ROW_CHUNK ? f->length - from : ROW_CHUNK;
             int64_t at = kept + offset_of(f, c / f->chunks, true) + from;
-            const void *x = f->x + (size_t)at * f->width;
-            double value = f->kind == PCNN_FOLD_MAX       ? f->kernels->max_row(x, n)
-                           : f->kind == PCNN_FOLD_SQUARES ? f->kernels->sum_squares_row(x, n)
-                                                          : f->kernels->sum_row(x, n);
-            total = combine(f, total, value);
+            total = combine(f, total, fold_row(f, (size_t)at * f->width, n));
         }
         put(f, o, part, total);
     }
@@ -202,11 +213,9 @@ fold_rows(void *context, int64_t begin, int64_t end, int worker)
 
 /* Items are (outer output, block of columns, part). */
 static void
-fold_columns(void *context, int64_t begin, int64_t end, int worker)
+fold_columns(const fold *f, int64_t begin, int64_t end)
 {
-    const fold *f = context;
     double total[COLUMNS];
-    (void)worker;
     for (int64_t item = begin; item < end; item++) {
         int64_t part = item % f->parts, block = item / f->parts % f->blocks;
         int64_t o = item / f->parts / f->blocks;
@@ -234,29 +243,65 @@ fold_columns(void *context, int64_t begin, int64_t end, int worker)
 }
 
 pcnn_status
+pcnn_fold_prepare(const pcnn_site *site, pcnn_fold_kind kind, uint32_t axes, void *job,
+                  int64_t *pieces, double *cost_ns)
+{
+    fold *f = job;
+    *f = describe(&site->in[0], axes);
+    f->kind = kind;
+    f->dtype = site->out[0].type.dtype;
+    f->width = pcnn_dtype_size(f->dtype);
+    f->kernels = pcnn_kernels_for(f->dtype);
+    f->x = site->in[0].data;
+    if (kind == PCNN_FOLD_SLOPED_SQUARES) {
+        f->w = site->in[1].data;
+        f->slope = site->in[2].data;
+    }
+    f->y = site->out[0].data;
+    f->partial = site->work;
+    *pieces = f->outputs > 0 ? f->outer_kept * f->blocks * f->parts : 0;
+    *cost_ns = (double)f->outputs * (double)f->count * 0.15 + (double)*pieces * 20;
+    return PCNN_OK;
+}
+
+void
+pcnn_fold_pieces(const void *job, int64_t begin, int64_t end)
+{
+    const fold *f = job;
+    (f->columns ? fold_columns : fold_rows)(f, begin, end);
+}
+
+void
+pcnn_fold_finish(const void *job)
+{
+    const fold *f = job;
+    for (int64_t o = 0; o < f->outputs && f->parts > 1; o++) {
+        double total = f->partial[o];
+        for (int64_t part = 1; part < f->parts; part++)
+            total = combine(f, total, f->partial[part * f->outputs + o]);
+        store(f, o, total);
+    }
+}
+
+static void
+task(void *context, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    pcnn_fold_pieces(context, begin, end);
+}
+
+pcnn_status
 pcnn_fold_run(const pcnn_site *site, pcnn_fold_kind kind, uint32_t axes)
 {
-    fold f = describe(&site->in[0], axes);
-    f.kind = kind;
-    f.dtype = site->out[0].type.dtype;
-    f.width = pcnn_dtype_size(f.dtype);
-    f.kernels = pcnn_kernels_for(f.dtype);
-    f.x = site->in[0].data;
-    f.y = site->out[0].data;
-    f.partial = site->work;
-    if (f.outputs == 0)
-        return PCNN_OK;
-    int64_t items = f.outer_kept * f.blocks * f.parts;
-    double elements = (double)f.outputs * (double)f.count, ns = elements * 0.15;
+    fold f;
+    int64_t items;
+    double cost;
+    PCNN_TRY(pcnn_fold_prepare(site, kind, axes, &f, &items, &cost));
+    double elements = (double)f.outputs * (double)f.count;
     int64_t grain = elements > 0 ? (int64_t)((double)items * PART / elements) : items;
     grain = grain < 1 ? 1 : grain > items ? items : grain;
-    pcnn_parallel(items, grain, ns + (double)items * 20, f.columns ? fold_columns : fold_rows, &f);
-    for (int64_t o = 0; o < f.outputs && f.parts > 1; o++) {
-        double total = f.partial[o];
-        for (int64_t part = 1; part < f.parts; part++)
-            total = combine(&f, total, f.partial[part * f.outputs + o]);
-        store(&f, o, total);
-    }
+    pcnn_parallel(items, grain, cost, task, &f);
+    pcnn_fold_finish(&f);
     return PCNN_OK;
 }
 

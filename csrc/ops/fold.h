@@ -6,10 +6,21 @@
 
 #include "ops/op.h"
 
-typedef enum { PCNN_FOLD_SUM, PCNN_FOLD_MEAN, PCNN_FOLD_MAX, PCNN_FOLD_SQUARES } pcnn_fold_kind;
+typedef enum {
+    PCNN_FOLD_SUM,
+    PCNN_FOLD_MEAN,
+    PCNN_FOLD_MAX,
+    PCNN_FOLD_SQUARES,
+    PCNN_FOLD_SLOPED_SQUARES, /* of input 0 + input 1 * input 2, a number; over all, plain */
+} pcnn_fold_kind;
 
 /* Output 0 (plain) is input 0 (plain or N16) folded over the dimensions whose bit is in `axes`. */
 pcnn_status pcnn_fold_run(const pcnn_site *site, pcnn_fold_kind kind, uint32_t axes);
+/* The same as pieces (op.h). */
+pcnn_status pcnn_fold_prepare(const pcnn_site *site, pcnn_fold_kind kind, uint32_t axes, void *job,
+                              int64_t *pieces, double *cost_ns);
+void pcnn_fold_pieces(const void *job, int64_t begin, int64_t end);
+void pcnn_fold_finish(const void *job);
 int64_t pcnn_fold_workspace(const pcnn_site *site, uint32_t axes);
 
 #endif

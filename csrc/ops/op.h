@@ -124,6 +124,18 @@ typedef struct {
     const pcnn_planes *planes; /* NULL: does not run in chains */
 } pcnn_impl;
 
+/* Work that is nothing but pieces, each of its own numbers: calls of such an op that do not depend on
+ * each other can run as one, their pieces in a row (ops/pieces.h, plan/group.c). */
+enum { PCNN_JOB_BYTES = 512 };
+typedef struct {
+    /* Checks the numbers and readies `job`, PCNN_JOB_BYTES of memory: how many pieces, and a rough
+     * cost of them in ns. Where it fails, nothing has been written. */
+    pcnn_status (*prepare)(const pcnn_site *site, void *job, int64_t *pieces, double *cost_ns);
+    void (*run)(const void *job, int64_t begin, int64_t end);
+    void (*finish)(const void *job); /* when all are done; or NULL */
+    int64_t grain; /* pieces that a thread takes at once */
+} pcnn_pieces;
+
 /* ---- the op ---- */
 
 typedef struct {
@@ -159,6 +171,7 @@ struct pcnn_op {
     pcnn_status (*infer)(const pcnn_call *call, pcnn_type *out);
     pcnn_status (*gradient)(pcnn_grad *grad); /* NULL: has none (integers, effects) */
     const pcnn_impl *impls; /* ended by name NULL */
+    const pcnn_pieces *pieces; /* what all implementations do, if it is pieces; or NULL */
 };
 
 #define OP(name) extern const pcnn_op pcnn_op_##name;

@@ -7,9 +7,44 @@
 #include "core/parallel.h"
 
 const char *const pcnn_style_choices[] = {"keras", "torch", NULL};
+const char *const pcnn_clip_choices[] = {"none", "factor", "norm", "value", NULL};
+
+/* Input i, which may be absent, is one number of the parameter's dtype. */
+static pcnn_status
+expect_number(const pcnn_call *call, int i)
+{
+    char text[PCNN_SHAPE_TEXT];
+    if (i >= call->n_in || !pcnn_type_present(&call->in[i]))
+        return PCNN_OK;
+    PCNN_TRY(pcnn_expect_same_dtype(call, 0, i));
+    if (call->in[i].ndim != 0)
+        return pcnn_fail(PCNN_ERR_SHAPE, "%s: %s must be one number, of shape (), got %s",
+                         call->op->name, pcnn_param_name(call, i),
+                         pcnn_shape_text(&call->in[i], text));
+    return PCNN_OK;
+}
+
+static pcnn_status
+check_clip(const pcnn_call *call, int first, int64_t clip)
+{
+    const int needed = clip == PCNN_CLIP_NONE ? 0 : clip == PCNN_CLIP_FACTOR ? 1 : 2;
+    for (int k = 0; k < 2; k++) {
+        const int i = first + k;
+        const bool given = i < call->n_in && pcnn_type_present(&call->in[i]);
+        if (given != (k < needed))
+            return pcnn_fail(PCNN_ERR_VALUE, "%s: clip='%s' takes %s: %s %s", call->op->name,
+                             pcnn_clip_choices[clip],
+                             needed == 0   ? "no numbers"
+                             : needed == 1 ? "one number, clip_a"
+                                           : "two numbers, clip_a and clip_b",
+                             call->op->params[i].name, given ? "must be None" : "is missing");
+        PCNN_TRY(expect_number(call, i));
+    }
+    return PCNN_OK;
+}
 
 pcnn_status
-pcnn_infer_step(const pcnn_call *call, int last_state, int hyper, int64_t numbers)
+pcnn_infer_step(const pcnn_call *call, int last_state, int hyper, int64_t numbers, int64_t clip)
 {
     char text[PCNN_SHAPE_TEXT], other[PCNN_SHAPE_TEXT];
     PCNN_TRY(pcnn_expect_float(call, 0));
@@ -27,14 +62,21 @@ pcnn_infer_step(const pcnn_call *call, int last_state, int hyper, int64_t number
         return pcnn_fail(PCNN_ERR_TYPE, "%s: hyper must be float64, got %s", call->op->name,
                          pcnn_dtype_name(call->in[hyper].dtype));
     PCNN_TRY(pcnn_expect_shape1(call, hyper, numbers, "learning rate first"));
-    const int slope = hyper + 1;
-    if (slope >= call->n_in || !pcnn_type_present(&call->in[slope]))
-        return PCNN_OK;
-    PCNN_TRY(pcnn_expect_same_dtype(call, 0, slope));
-    if (call->in[slope].ndim != 0)
-        return pcnn_fail(PCNN_ERR_SHAPE, "%s: slope must be one number, of shape (), got %s",
-                         call->op->name, pcnn_shape_text(&call->in[slope], other));
-    return PCNN_OK;
+    PCNN_TRY(expect_number(call, hyper + PCNN_STEP_SLOPE));
+    return check_clip(call, hyper + PCNN_STEP_CLIP_A, clip);
+}
+
+pcnn_step_gradient
+pcnn_step_gradient_of(const pcnn_site *site, int hyper, int64_t clip)
+{
+    pcnn_step_gradient gradient = {NULL, NULL, NULL, clip};
+    const void **numbers[] = {&gradient.slope, &gradient.a, &gradient.b};
+    for (int k = 0; k < 3; k++) {
+        const int i = hyper + PCNN_STEP_SLOPE + k;
+        if (i < site->n_in && pcnn_type_present(&site->in[i].type))
+            *numbers[k] = site->in[i].data;
+    }
+    return gradient;
 }
 
 pcnn_status

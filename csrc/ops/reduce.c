@@ -7,6 +7,7 @@
 #include "ops/reduce.h"
 
 #include "ops/fold.h"
+#include "ops/pieces.h"
 
 /* ---- shapes ---- */
 
@@ -126,6 +127,48 @@ FOLD_IMPLS(mean, PCNN_FOLD_MEAN)
 FOLD_IMPLS(max, PCNN_FOLD_MAX)
 FOLD_IMPLS(sum_squares, PCNN_FOLD_SQUARES)
 FOLD_IMPLS(sum_to, PCNN_FOLD_SUM)
+
+/* A scalar is made of parts of 32,768 elements: pieces. */
+static pcnn_status
+prepare_sum_squares(const pcnn_site *site, void *job, int64_t *pieces, double *cost_ns)
+{
+    return pcnn_fold_prepare(site, PCNN_FOLD_SQUARES, site_axes(site), job, pieces, cost_ns);
+}
+
+static const pcnn_pieces sum_squares_pieces = {prepare_sum_squares, pcnn_fold_pieces,
+                                               pcnn_fold_finish, 1};
+
+/* sum_sloped_squares: internal, of a gradient to which a step adds the slope itself (plan/fuse.c). */
+
+static uint32_t
+all_axes(const pcnn_site *site)
+{
+    return (1u << site->in[0].type.ndim) - 1;
+}
+
+static pcnn_status
+prepare_sloped(const pcnn_site *site, void *job, int64_t *pieces, double *cost_ns)
+{
+    return pcnn_fold_prepare(site, PCNN_FOLD_SLOPED_SQUARES, all_axes(site), job, pieces, cost_ns);
+}
+
+static int64_t
+sloped_workspace(const pcnn_site *site)
+{
+    return pcnn_fold_workspace(site, all_axes(site));
+}
+
+static pcnn_status
+run_sloped(const pcnn_site *site)
+{
+    return pcnn_pieces_run(site, 1, NULL);
+}
+
+static const pcnn_pieces sloped_pieces = {prepare_sloped, pcnn_fold_pieces, pcnn_fold_finish, 1};
+static const pcnn_impl sloped_impls[] = {
+    {"plain", 0, 0, 0, NULL, sloped_workspace, run_sloped, NULL},
+    {0},
+};
 
 /* ---- gradients ---- */
 
@@ -251,6 +294,35 @@ const pcnn_op pcnn_op_sum_squares = {
     .infer = infer_scalar,
     .gradient = sum_squares_gradient,
     .impls = sum_squares_impls,
+    .pieces = &sum_squares_pieces,
+};
+
+static pcnn_status
+infer_sloped(const pcnn_call *call, pcnn_type *out)
+{
+    char text[PCNN_SHAPE_TEXT], other[PCNN_SHAPE_TEXT];
+    PCNN_TRY(infer_scalar(call, out));
+    PCNN_TRY(pcnn_expect_same_dtype(call, 0, 1));
+    PCNN_TRY(pcnn_expect_same_dtype(call, 0, 2));
+    PCNN_TRY(pcnn_expect_rank(call, 2, 0));
+    if (!pcnn_shape_equal(&call->in[0], &call->in[1]))
+        return pcnn_fail(PCNN_ERR_SHAPE,
+                         "sum_sloped_squares: w must have the shape of x, %s, got %s",
+                         pcnn_shape_text(&call->in[0], text), pcnn_shape_text(&call->in[1], other));
+    return PCNN_OK;
+}
+
+const pcnn_op pcnn_op_sum_sloped_squares = {
+    .name = "sum_sloped_squares",
+    .doc = "y = sum of (x + slope * w)^2 over all elements",
+    .n_in = 3,
+    .params = {{"x", false}, {"w", false}, {"slope", false}},
+    .n_out = 1,
+    .out_names = {"y"},
+    .flags = PCNN_OP_INTERNAL,
+    .infer = infer_sloped,
+    .impls = sloped_impls,
+    .pieces = &sloped_pieces,
 };
 
 static pcnn_status

@@ -7,37 +7,72 @@
 
 enum { STREAMS = 4, DEEP = 32 };
 
-/* The sum of `term(x)` over a row: STREAMS vectors of partial sums hide the addition's latency. */
-#define SUM_ROW(name, term)                                               \
-    double PCNN_K(name)(const void *x_, int64_t n)                        \
-    {                                                                     \
-        const real *p = x_;                                               \
-        double total = 0;                                                 \
-        while (n >= STREAMS * LANES) {                                    \
-            int64_t steps = n / (STREAMS * LANES);                        \
-            if (steps > DEEP)                                             \
-                steps = DEEP;                                             \
-            vec sum[STREAMS] = {{0}};                                     \
-            for (int64_t s = 0; s < steps; s++, p += STREAMS * LANES) {   \
-                UNROLL                                                    \
-                for (int k = 0; k < STREAMS; k++) {                       \
-                    vec x = vload(p + k * LANES);                         \
-                    sum[k] = term;                                        \
-                }                                                         \
-            }                                                             \
-            total += (double)vsum((sum[0] + sum[1]) + (sum[2] + sum[3])); \
-            n -= steps * STREAMS * LANES;                                 \
-        }                                                                 \
-        vec sum[1] = {{0}};                                               \
-        for (int k = 0; n > 0; n -= LANES, p += LANES) {                  \
-            vec x = n >= LANES ? vload(p) : vload_partial(p, n);          \
-            sum[k] = term;                                                \
-        }                                                                 \
-        return total + (double)vsum(sum[0]);                              \
-    }
+/* What is added up: x, x^2, or (x + slope * w)^2, whose inner sum is rounded as if it had been stored.
+ */
+enum { SUM, SQUARES, SLOPED_SQUARES };
 
-SUM_ROW(sum_row, sum[k] + x)
-SUM_ROW(sum_squares_row, vfma(x, x, sum[k]))
+ALWAYS_INLINE vec
+summed(vec sum, vec x, const int kind)
+{
+    return kind == SUM ? sum + x : vfma(x, x, sum);
+}
+
+/* STREAMS vectors of partial sums hide the addition's latency. */
+ALWAYS_INLINE double
+sum_of_row(const real *x, const real *w, const real slope, int64_t n, const int kind)
+{
+    double total = 0;
+    int64_t i = 0;
+    while (n - i >= STREAMS * LANES) {
+        int64_t steps = (n - i) / (STREAMS * LANES);
+        if (steps > DEEP)
+            steps = DEEP;
+        vec sum[STREAMS] = {{0}};
+        for (int64_t s = 0; s < steps; s++, i += STREAMS * LANES) {
+            UNROLL
+            for (int k = 0; k < STREAMS; k++) {
+                vec v = vload(x + i + k * LANES);
+                if (kind == SLOPED_SQUARES)
+                    v += vload(w + i + k * LANES) * slope;
+                sum[k] = summed(sum[k], v, kind);
+            }
+        }
+        total += (double)vsum((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    }
+    vec sum = {0};
+    for (; i + LANES <= n; i += LANES) {
+        vec v = vload(x + i);
+        if (kind == SLOPED_SQUARES)
+            v += vload(w + i) * slope;
+        sum = summed(sum, v, kind);
+    }
+    if (i < n) {
+        vec v = vload_partial(x + i, n - i);
+        if (kind ==
+            SLOPED_SQUARES) /* not in lanes past the end: an infinite slope makes NaN of 0 */
+            v = vselect(vlanes_below(0, n - i), v + vload_partial(w + i, n - i) * slope, v);
+        sum = summed(sum, v, kind);
+    }
+    return total + (double)vsum(sum);
+}
+
+double
+PCNN_K(sum_row)(const void *x, int64_t n)
+{
+    return sum_of_row(x, NULL, 0, n, SUM);
+}
+
+double
+PCNN_K(sum_squares_row)(const void *x, int64_t n)
+{
+    return sum_of_row(x, NULL, 0, n, SQUARES);
+}
+
+double
+PCNN_K(sum_sloped_squares_row)(const void *x, const void *w, const void *slope, int64_t n)
+{
+    return sum_of_row(x, w, *(const real *)slope, n, SLOPED_SQUARES);
+}
 
 /* Once a NaN, always a NaN. */
 ALWAYS_INLINE vec

@@ -7,17 +7,19 @@
  *
  * Without momentum (or without a velocity) the step is w -= rate * g. The numbers in `hyper` are
  * read at each run, so that a schedule needs no new plan. With `slope`, g is g + slope * w: what L2
- * regularisation adds to a gradient. A plan puts it here (plan/fuse.c), where w is read anyway. */
-#include "core/parallel.h"
+ * regularisation adds to a gradient; with `clip`, that is then clipped. A plan puts both here
+ * (plan/fuse.c), where w and g are read anyway. */
 #include "isa/kernels.h"
 #include "ops/optimizer.h"
+#include "ops/pieces.h"
 
-enum { PARAM, GRAD, VELOCITY, HYPER, SLOPE };
+enum { PARAM, GRAD, VELOCITY, HYPER };
 
 static pcnn_status
 infer(const pcnn_call *call, pcnn_type *out)
 {
-    PCNN_TRY(pcnn_infer_step(call, VELOCITY, HYPER, 4));
+    const pcnn_sgd_attrs *attrs = call->attrs;
+    PCNN_TRY(pcnn_infer_step(call, VELOCITY, HYPER, 4, attrs->clip));
     out[0] = call->in[PARAM];
     out[1] = call->in[VELOCITY];
     if (!pcnn_type_present(&call->in[VELOCITY])) { /* then an empty value */
@@ -32,28 +34,30 @@ typedef struct {
     const pcnn_kernels *kernels;
     char *w, *v;
     const char *g;
-    const void *slope;
+    pcnn_step_gradient gradient;
     int64_t n;
     size_t width;
     const double *hyper;
     const pcnn_sgd_attrs *attrs;
 } job;
+_Static_assert(sizeof(job) <= PCNN_JOB_BYTES, "a job has no room");
 
 static void
-task(void *context, int64_t begin, int64_t end, int worker)
+run_pieces(const void *context, int64_t begin, int64_t end)
 {
     const job *j = context;
-    int64_t from = begin * PCNN_STEP_CHUNK, to = end * PCNN_STEP_CHUNK;
+    int64_t from = begin * PCNN_STEP_PIECE, to = end * PCNN_STEP_PIECE;
     size_t at = (size_t)from * j->width;
-    (void)worker;
-    j->kernels->sgd_range(j->w + at, j->g + at, j->v ? j->v + at : NULL, j->slope,
+    j->kernels->sgd_range(j->w + at, j->g + at, j->v ? j->v + at : NULL, &j->gradient,
                           (to < j->n ? to : j->n) - from, j->hyper,
                           j->attrs->style == PCNN_STYLE_KERAS, j->attrs->nesterov, j->attrs->first);
 }
 
 static pcnn_status
-run(const pcnn_site *site)
+prepare(const pcnn_site *site, void *memory, int64_t *pieces, double *cost_ns)
 {
+    const pcnn_sgd_attrs *attrs = site->attrs;
+    job *j = memory;
     const pcnn_type *type = &site->out[0].type;
     const double *hyper = site->in[HYPER].data;
     bool velocity = pcnn_type_present(&site->in[VELOCITY].type);
@@ -63,42 +67,51 @@ run(const pcnn_site *site)
     pcnn_take_over(&site->in[PARAM], &site->out[0]);
     if (velocity)
         pcnn_take_over(&site->in[VELOCITY], &site->out[1]);
-    job j = {pcnn_kernels_for(type->dtype),
-             site->out[0].data,
-             NULL,
-             site->in[GRAD].data,
-             site->n_in > SLOPE ? site->in[SLOPE].data : NULL,
-             pcnn_type_size(type),
-             pcnn_dtype_size(type->dtype),
-             hyper,
-             site->attrs};
-    if (velocity && hyper[1] != 0)
-        j.v = site->out[1].data;
-    if (j.n > 0)
-        pcnn_parallel((j.n + PCNN_STEP_CHUNK - 1) / PCNN_STEP_CHUNK, 1, (double)j.n * 0.6, task,
-                      &j);
+    *j = (job){pcnn_kernels_for(type->dtype),
+               site->out[0].data,
+               velocity && hyper[1] != 0 ? site->out[1].data : NULL,
+               site->in[GRAD].data,
+               pcnn_step_gradient_of(site, HYPER, attrs->clip),
+               pcnn_type_size(type),
+               pcnn_dtype_size(type->dtype),
+               hyper,
+               attrs};
+    *pieces = (j->n + PCNN_STEP_PIECE - 1) / PCNN_STEP_PIECE;
+    *cost_ns = (double)j->n * 0.6;
     return PCNN_OK;
+}
+
+static pcnn_status
+run(const pcnn_site *site)
+{
+    return pcnn_pieces_run(site, 1, NULL);
 }
 
 static const pcnn_attr attrs[] = {
     PCNN_ATTR(pcnn_sgd_attrs, nesterov, PCNN_ATTR_BOOL, "False"),
     {"style", PCNN_ATTR_CHOICE, offsetof(pcnn_sgd_attrs, style), "keras", pcnn_style_choices},
     PCNN_ATTR(pcnn_sgd_attrs, first, PCNN_ATTR_BOOL, "False"),
+    {"clip", PCNN_ATTR_CHOICE, offsetof(pcnn_sgd_attrs, clip), "none", pcnn_clip_choices},
     {0},
 };
 
 static const pcnn_impl impls[] = {{"plain", 0, 0, 1, NULL, NULL, run, NULL}, {0}};
+static const pcnn_pieces pieces = {prepare, run_pieces, NULL, PCNN_STEP_GRAIN};
 
 const pcnn_op pcnn_op_sgd_ = {
     .name = "sgd_",
     .doc = "param -= learning rate * grad, with momentum where there is a velocity, in place\n\n"
            "param, grad, velocity: float32 or float64, one shape; velocity may be None; hyper: "
-           "float64 [4], (learning rate, momentum, weight decay, dampening); slope: one number of "
-           "param's dtype or None, grad + slope * param then stands for grad. Gives (param, "
-           "velocity).",
-    .n_in = 5,
-    .params =
-        {{"param", false}, {"grad", false}, {"velocity", true}, {"hyper", false}, {"slope", true}},
+           "float64 [4], (learning rate, momentum, weight decay, dampening); " PCNN_STEP_DOC
+           " Gives (param, velocity).",
+    .n_in = 7,
+    .params = {{"param", false},
+               {"grad", false},
+               {"velocity", true},
+               {"hyper", false},
+               {"slope", true},
+               {"clip_a", true},
+               {"clip_b", true}},
     .n_out = 2,
     .out_names = {"param", "velocity"},
     .attrs = attrs,
@@ -106,4 +119,5 @@ const pcnn_op pcnn_op_sgd_ = {
     .writes = {PARAM + 1, VELOCITY + 1},
     .infer = infer,
     .impls = impls,
+    .pieces = &pieces,
 };

@@ -2,8 +2,9 @@
  *
  * A *program* (nodes on numbered values) is imported from a trace, then the passes work on it in
  * order: dead code, flatten, images, fuse, remember, layout (which also chooses implementations),
- * chain, memory. What is left is a list of steps whose operands lie in the arena, in the caller's
- * external memory, or in output buffers. Plans are cached by the structure they were made from (cache.h). */
+ * chain, group, memory. What is left is a list of steps whose operands lie in the arena, in the
+ * caller's external memory, or in output buffers. Plans are cached by the structure they were made
+ * from (cache.h). */
 #ifndef PCNN_PLAN_PLAN_H
 #define PCNN_PLAN_PLAN_H
 
@@ -44,7 +45,7 @@ typedef struct {
     const pcnn_impl *impl;
     int64_t work_bytes, work_offset;
     pcnn_scratch *scratch; /* of the first step of a chain (owned), or NULL */
-    /* Steps that run together, plane by plane (chain.c). */
+    /* Steps that run together, plane by plane (chain.c) or as pieces in a row (group.c). */
     int8_t chain; /* of its first step: how many; of the others: -1; of a step alone: 0 */
     int8_t phase, until; /* when it reads first; and last, as it may run again in later phases */
     bool effect, dead;
@@ -111,6 +112,7 @@ pcnn_status pcnn_pass_fuse(pcnn_program *program);
 pcnn_status pcnn_pass_remember(pcnn_program *program);
 pcnn_status pcnn_pass_layout(pcnn_program *program);
 pcnn_status pcnn_pass_chain(pcnn_program *program);
+pcnn_status pcnn_pass_group(pcnn_program *program);
 pcnn_status pcnn_pass_memory(pcnn_program *program, int64_t *arena_bytes);
 
 /* ---- plans ---- */
@@ -130,6 +132,9 @@ enum { PCNN_CHAIN_STEPS = 16 };
 pcnn_status pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values,
                            const pcnn_tensor *tensors, char *arena);
 int64_t pcnn_plane_bytes(const pcnn_type *type); /* of a plane [H][W][16] */
+/* The same for a group; where a step fails, its place in the group is stored to *failed (group.c). */
+pcnn_status pcnn_group_run(const pcnn_pnode *nodes, const pcnn_tensor *tensors, char *arena,
+                           int *failed);
 
 int64_t pcnn_arena_bytes(void);
 int64_t pcnn_arena_guard_errors(void);
@@ -157,7 +162,7 @@ void pcnn_profile_adopt(pcnn_plan *plan);
 
 typedef struct {
     bool fuse;
-    bool chain; /* needs fuse */
+    bool chain; /* steps run together: chains and groups; needs fuse */
     bool n16;
     int min_n16_batch;
     _Atomic bool profile; /* add up the time of steps */

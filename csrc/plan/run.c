@@ -107,6 +107,8 @@ pcnn_plan_make(pcnn_program *program, pcnn_plan **result)
         status = pcnn_pass_layout(&plan->program);
     if (status == PCNN_OK && pcnn_plan_options.fuse && pcnn_plan_options.chain)
         status = pcnn_pass_chain(&plan->program);
+    if (status == PCNN_OK && pcnn_plan_options.fuse && pcnn_plan_options.chain)
+        status = pcnn_pass_group(&plan->program);
     if (status == PCNN_OK)
         status = pcnn_pass_memory(&plan->program, &plan->arena_bytes);
     for (int32_t n = 0; n < plan->program.n_nodes; n++)
@@ -218,6 +220,18 @@ check_step(const pcnn_plan *plan, const pcnn_pnode *node)
         check_guard(arena + scratch->offset + scratch->pieces * scratch->bytes);
 }
 
+/* Runs one step, or the steps that start with `node` and run together: as a chain where they work
+ * plane by plane, else as a group. Where one fails, its place among them is stored to *failed. */
+static pcnn_status
+run_together(const pcnn_plan *plan, const pcnn_pnode *node, const pcnn_site *site, int *failed)
+{
+    if (node->chain == 0)
+        return node->impl->run(site);
+    if (node->impl->planes != NULL)
+        return pcnn_sweep_run(node, plan->program.values, site->in, arena);
+    return pcnn_group_run(node, site->in, arena, failed);
+}
+
 pcnn_status
 pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs, int32_t *failed)
 {
@@ -246,9 +260,10 @@ pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs, int
         for (int32_t k = 0; k < steps && poison; k++)
             poison_step(plan, node + k);
         const double start = timed ? now_ns() : 0;
-        *failed = node->origin;
-        PCNN_TRY(node->chain > 0 ? pcnn_sweep_run(node, plan->program.values, site.in, arena)
-                                 : node->impl->run(&site));
+        int which = 0;
+        const pcnn_status status = run_together(plan, node, &site, &which);
+        *failed = node[which].origin;
+        PCNN_TRY(status);
         if (timed)
             node->last_ns = now_ns() - start;
         if (profile)

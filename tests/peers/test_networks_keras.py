@@ -23,6 +23,10 @@ OPTIMIZERS: dict[str, Build] = {
     "schedule": lambda k: k.optimizers.SGD(
         k.optimizers.schedules.PiecewiseConstantDecay([0, 1], [0.125, 0.0625, 0.03125])
     ),
+    # All of these clip in every step, the gradients of penalties included.
+    "clipnorm": lambda k: k.optimizers.SGD(0.25, momentum=0.75, clipnorm=0.0625),
+    "global_clipnorm": lambda k: k.optimizers.SGD(0.25, global_clipnorm=0.125),
+    "clipvalue": lambda k: k.optimizers.Adam(0.001, clipvalue=0.0078125),
 }
 
 

@@ -26,7 +26,12 @@ OPTIMIZERS: dict[str, Build] = {
     "Adam arguments": lambda k: k.optimizers.Adam(0.1, beta_1=0.8, beta_2=0.9, epsilon=1e-3),
     "Adam decay": lambda k: k.optimizers.Adam(weight_decay=0.1),
     "Adam clipnorm": lambda k: k.optimizers.Adam(clipnorm=0.25),
+    "Adam clipvalue": lambda k: k.optimizers.Adam(clipvalue=0.125),
+    "nesterov clipnorm": lambda k: k.optimizers.SGD(
+        0.125, momentum=0.9, nesterov=True, clipnorm=0.5
+    ),
     "AdamW": lambda k: k.optimizers.AdamW(),
+    "AdamW global_clipnorm": lambda k: without_bias(k.optimizers.AdamW(global_clipnorm=0.5)),
     "AdamW without bias": lambda k: without_bias(k.optimizers.AdamW(0.01, weight_decay=0.125)),
     "SGD schedule": lambda k: k.optimizers.SGD(
         k.optimizers.schedules.ExponentialDecay(0.125, 1, 0.5), momentum=0.5

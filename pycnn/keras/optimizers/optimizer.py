@@ -274,14 +274,11 @@ class Optimizer:
         self._check_known(variables)
         known = [(g, v) for g, v in zip(grads, variables, strict=True) if g is not None]
         clipped = self._clip([g for g, _ in known])
-        without_decay: Tensor | None = None
-        for grad, (_, variable) in zip(clipped, known, strict=True):
-            numbers = hyper
-            if self.weight_decay and not self._use_weight_decay(variable):
-                if without_decay is None:
-                    without_decay = hyper * _core.tensor(self._decay_mask())
-                numbers = without_decay
-            self._update(variable, grad, numbers)
+        decayed = [not self.weight_decay or self._use_weight_decay(v) for _, v in known]
+        # All numbers first: steps that follow each other run as one.
+        numbers = hyper if all(decayed) else hyper * _core.tensor(self._decay_mask())
+        for grad, (_, variable), whole in zip(clipped, known, decayed, strict=True):
+            self._update(variable, grad, hyper if whole else numbers)
 
     def _decay_mask(self) -> np.ndarray:
         """Ones of the length of `hyper`, zero at the weight decay."""
