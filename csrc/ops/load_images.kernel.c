@@ -8,32 +8,19 @@
 #include "isa/vec.h"
 #include "ops/load_images.h"
 #include "ops/n16_tile.h"
+#include "ops/reals.h"
 
 enum { STAGE = 64 };
 
-/* Constant trip counts where a row's piece is whole. */
-#define CONVERT(S)                              \
-    do {                                        \
-        const S *s = (const S *)source + q;     \
-        if (n == STAGE)                         \
-            for (int64_t k = 0; k < STAGE; k++) \
-                stage[k] = (real)s[k];          \
-        else                                    \
-            for (int64_t k = 0; k < n; k++)     \
-                stage[k] = (real)s[k];          \
-    } while (0)
-
 /* Numbers q .. q+n-1 of a row as reals. */
 ALWAYS_INLINE void
-convert(int64_t dtype, const void *source, int64_t q, int64_t n, real *restrict stage)
+convert(int64_t dtype, const void *source, int64_t q, int64_t n, real *stage)
 {
-    switch (dtype) {
-    case PCNN_F32: CONVERT(float); break;
-    case PCNN_F64: CONVERT(double); break;
-    case PCNN_I64: CONVERT(int64_t); break;
-    case PCNN_I32: CONVERT(int32_t); break;
-    default: CONVERT(uint8_t); /* bool is stored as a byte too */
-    }
+    const void *from = (const char *)source + q * (int64_t)pcnn_dtype_size((pcnn_dtype)dtype);
+    if (n == STAGE)
+        reals_of(dtype, from, STAGE, stage);
+    else
+        reals_of(dtype, from, n, stage);
 }
 
 #define EACH(expression)                         \

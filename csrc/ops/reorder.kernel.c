@@ -21,20 +21,6 @@ PCNN_K(reorder_to_n16)(const void *const *px, void *y, int64_t images, const voi
     }
 }
 
-/* Where the positions q .. q+n-1 of a row lie in a block, in elements. */
-ALWAYS_INLINE void
-places(int64_t q, int64_t n, int64_t S, int64_t C, int64_t place[TILE])
-{
-    int64_t s = q / C, c = q % C;
-    for (int64_t k = 0; k < n; k++) {
-        place[k] = (c * S + s) * 16;
-        if (++c == C) {
-            c = 0;
-            s++;
-        }
-    }
-}
-
 /* One block x -> rows y[images][P]; positions first .. end-1. */
 void
 PCNN_K(reorder_to_rows)(const void *px, void *py, int64_t images, int64_t S, int64_t C,
@@ -43,9 +29,13 @@ PCNN_K(reorder_to_rows)(const void *px, void *py, int64_t images, int64_t S, int
     const real *x = px;
     real *y = py;
     const int64_t P = S * C;
+    const pcnn_places places = {.C = C, .H = 1, .W = S, .OH = 1, .OW = S};
+    if (first >= end)
+        return;
+    cursor at = cursor_at(&places, first);
     for (int64_t q = first; q < end; q += TILE) {
         int64_t place[TILE], n = end - q < TILE ? end - q : TILE;
-        places(q, n, S, C, place);
+        next_places(&places, &at, n, place);
         for (int64_t i = 0; i < images; i += QUAD) {
             real *row = y + i * P + q;
             int64_t k = 0;

@@ -24,17 +24,22 @@ static const form dx_5x5[] = {{3, 3, 16, 32}, {2, 2, 8, 16}, {0, 0, 0, 0}};
 static const form dw_3x3[] = {{4, 4, 512, NEVER}, {0, 0, 0, 0}};
 static const form dw_5x5[] = {{3, 3, 512, NEVER}, {2, 2, 512, NEVER}, {0, 0, 0, 0}};
 
-/* The smallest and the largest padding of the four sides. */
-static void
-paddings(const pcnn_conv2d_geometry *g, int64_t *smallest, int64_t *largest)
+typedef struct {
+    int64_t smallest, largest;
+} paddings;
+
+/* Of the four sides. */
+static paddings
+paddings_of(const pcnn_conv2d_geometry *g)
 {
     const int64_t sides[4] = {g->PT, g->OH + g->KH - 1 - g->PT - g->H, g->PL,
                               g->OW + g->KW - 1 - g->PL - g->W};
-    *smallest = *largest = sides[0];
+    paddings p = {sides[0], sides[0]};
     for (int i = 1; i < 4; i++) {
-        *smallest = sides[i] < *smallest ? sides[i] : *smallest;
-        *largest = sides[i] > *largest ? sides[i] : *largest;
+        p.smallest = sides[i] < p.smallest ? sides[i] : p.smallest;
+        p.largest = sides[i] > p.largest ? sides[i] : p.largest;
     }
+    return p;
 }
 
 /* Tiles of n outputs that lack some. */
@@ -130,8 +135,7 @@ by_kernel(const pcnn_conv2d_geometry *g, const form *of_3x3, const form *of_5x5)
 const char *
 pcnn_winograd_forward(pcnn_dtype dtype, pcnn_conv2d_geometry *g, int64_t N)
 {
-    int64_t smallest, largest;
-    paddings(g, &smallest, &largest);
+    const int64_t largest = paddings_of(g).largest;
     const char *reason =
         choose(dtype, g, N, g->C, largest > 0, g->KH == 3, by_kernel(g, forward_3x3, forward_5x5));
     if (reason == NULL && largest > g->KH / 2 && pcnn_option_winograd != PCNN_WINOGRAD_ALWAYS)
@@ -143,8 +147,7 @@ pcnn_winograd_forward(pcnn_dtype dtype, pcnn_conv2d_geometry *g, int64_t N)
 const char *
 pcnn_winograd_dx(pcnn_dtype dtype, pcnn_conv2d_geometry *f, int64_t N)
 {
-    int64_t smallest, largest;
-    paddings(f, &smallest, &largest);
+    const int64_t smallest = paddings_of(f).smallest;
     return choose(dtype, f, N, f->OC, smallest < f->KH / 2, false, by_kernel(f, dx_3x3, dx_5x5));
 }
 

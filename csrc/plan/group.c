@@ -134,15 +134,8 @@ pcnn_group_run(const pcnn_pnode *nodes, const pcnn_tensor *tensors, char *arena,
 {
     pcnn_site sites[PCNN_PIECES_CALLS];
     for (int k = 0; k < nodes->chain; k++) {
-        const pcnn_pnode *node = &nodes[k];
-        sites[k] = (pcnn_site){.op = node->op,
-                               .attrs = node->attrs,
-                               .n_in = node->n_in,
-                               .n_out = node->n_out,
-                               .in = tensors,
-                               .out = tensors + node->n_in,
-                               .work = node->work_bytes > 0 ? arena + node->work_offset : NULL};
-        tensors += node->n_in + node->n_out;
+        sites[k] = pcnn_pnode_site(&nodes[k], tensors, arena);
+        tensors += nodes[k].n_in + nodes[k].n_out;
     }
     return pcnn_pieces_run(sites, nodes->chain, failed);
 }

@@ -126,6 +126,19 @@ void pcnn_plan_unref(pcnn_plan *plan);
 pcnn_status pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs,
                           int32_t *failed);
 
+/* A step's call: its operands begin at `tensors`, inputs first. */
+static inline pcnn_site
+pcnn_pnode_site(const pcnn_pnode *node, const pcnn_tensor *tensors, char *arena)
+{
+    return (pcnn_site){.op = node->op,
+                       .attrs = node->attrs,
+                       .n_in = node->n_in,
+                       .n_out = node->n_out,
+                       .in = tensors,
+                       .out = tensors + node->n_in,
+                       .work = node->work_bytes > 0 ? arena + node->work_offset : NULL};
+}
+
 /* Runs the steps of a chain, `nodes` being its first. `tensors` are their operands, one step's
  * after the other's (sweep.c). */
 enum { PCNN_CHAIN_STEPS = 16 };

@@ -248,13 +248,7 @@ pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs, int
     for (int32_t n = 0, steps; n < plan->program.n_nodes; n += steps) {
         pcnn_pnode *node = &plan->program.nodes[n];
         steps = node->chain > 0 ? node->chain : 1;
-        const pcnn_site site = {.op = node->op,
-                                .attrs = node->attrs,
-                                .n_in = node->n_in,
-                                .n_out = node->n_out,
-                                .in = tensor,
-                                .out = tensor + node->n_in,
-                                .work = node->work_bytes > 0 ? arena + node->work_offset : NULL};
+        const pcnn_site site = pcnn_pnode_site(node, tensor, arena);
         for (int32_t k = 0; k < steps; k++)
             tensor += node[k].n_in + node[k].n_out;
         for (int32_t k = 0; k < steps && poison; k++)

@@ -252,13 +252,7 @@ pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_te
         step->planes = node->impl->planes;
         step->phase = node->phase;
         step->until = node->until;
-        step->site = (pcnn_site){.op = node->op,
-                                 .attrs = node->attrs,
-                                 .n_in = node->n_in,
-                                 .n_out = node->n_out,
-                                 .in = tensors,
-                                 .out = tensors + node->n_in,
-                                 .work = node->work_bytes > 0 ? arena + node->work_offset : NULL};
+        step->site = pcnn_pnode_site(node, tensors, arena);
         for (int i = 0; i < node->n_in; i++, tensors++) {
             const int32_t v = node->in[i];
             step->in[i] = (operand){.base = NULL};
