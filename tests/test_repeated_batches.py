@@ -1,5 +1,9 @@
 """`*_on_batch` called again and again: the short way must notice what has changed."""
 
+import os
+import signal
+import threading
+
 import numpy as np
 import pytest
 
@@ -141,3 +145,94 @@ def test_a_replaced_layer_cannot_have_the_address_of_the_old_one():
         del made.last
         made.last = layers.Activation(name)
         np.testing.assert_allclose(made.predict_on_batch(x), expected, rtol=1e-6)
+
+
+def test_ctrl_c_leaves_no_step_uncounted(monkeypatch):
+    made, same = model(), model()
+    made.train_on_batch(X, Y)
+    advance = made.optimizer.advance
+    arrivals = iter([True])
+
+    def interrupted():
+        if next(arrivals, False):
+            signal.raise_signal(signal.SIGINT)
+        advance()
+
+    monkeypatch.setattr(made.optimizer, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.train_on_batch(X, Y)
+    assert int(made.optimizer.iterations) == 2
+    for _ in range(2):
+        same.train_on_batch(X, Y)
+    assert made.train_on_batch(X, Y) == same.train_on_batch(X, Y)
+
+
+def test_ctrl_c_at_any_moment():
+    made = model()
+    made.train_on_batch(X, Y)
+    plan = made._fit_state.repeats["train"].step.plan
+    for moment in range(30):
+        timer = threading.Timer(0.002 + moment / 7000, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            while True:
+                made.train_on_batch(X, Y)
+        timer.join()
+        assert int(made.optimizer.iterations) == plan.runs > moment
+
+
+def test_metrics_of_all_kinds_are_reset_and_returned():
+    class Twice(keras.metrics.Mean):
+        def result(self):
+            return 2.0 * super().result()
+
+    class Both(keras.metrics.Metric):
+        def __init__(self):
+            super().__init__(name="both")
+            self.sum = self.add_variable((), "zeros", name="sum")
+            self.resets = 0
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            self.sum.assign_add(keras.ops.sum(y_pred))
+
+        def result(self):
+            return {"b": self.sum.value, "a": -self.sum.value}
+
+        def reset_state(self):
+            self.resets += 1
+            super().reset_state()
+
+    class Doubling(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.twice = Twice(name="twice")
+
+        def call(self, x):
+            self.twice.update_state(x)
+            return x
+
+    both = Both()
+    made = keras.Sequential([layers.Input((4,)), Doubling(), layers.Dense(3, activation="softmax")])
+    made.compile("sgd", "sparse_categorical_crossentropy", metrics=[both], weighted_metrics=["acc"])
+    x = RNG.random((12, 4), np.float32)
+    for call in (made.train_on_batch, made.test_on_batch):
+        for step in range(3):
+            before = both.resets
+            logs = call(x + step, Y, return_dict=True)
+            assert both.resets == before + 1
+            assert list(logs) == sorted(logs) == ["a", "acc", "b", "loss", "twice"]
+            assert all(type(value) is float for value in logs.values())
+            np.testing.assert_allclose(logs["b"], 12, rtol=1e-6)  # of this batch alone
+            np.testing.assert_allclose(logs["twice"], 2 * (x + step).mean(), rtol=1e-6)
+            assert logs == {name: float(v) for name, v in made.get_metrics_result().items()}
+        again = call(x, Y)
+        expected = made.get_metrics_result()
+        assert again == [float(expected[name]) for name in ("loss", "acc", "twice", "a", "b")]
+
+
+def test_a_metric_that_came_later_is_returned():
+    made = model()
+    made.train_on_batch(X, Y)
+    made.layers[0].more = keras.metrics.Mean(name="more")
+    for _ in range(2):
+        assert made.train_on_batch(X, Y, return_dict=True)["more"] == 0.0

@@ -132,6 +132,13 @@ class Metric:
         """Return the metric of all that was taken in since the last reset."""
         raise NotImplementedError(f"{type(self).__name__} must define result().")
 
+    def plain_result(self) -> Any:
+        """Return `result()` as a Python number, for logs; larger ones as an array, or a dict."""
+        value = self.result()
+        if isinstance(value, dict):
+            return {name: _plain(part) for name, part in value.items()}
+        return _plain(value)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Take in a batch and return the result so far."""
         self.update_state(*args, **kwargs)
@@ -170,6 +177,13 @@ def _zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     zeros = np.zeros(shape, dtype)
     zeros.flags.writeable = False
     return zeros
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor) and not value.shape:
+        return float(value.item())
+    array = np.asarray(value)
+    return array if array.ndim else float(array)
 
 
 def number(value: Any, dtype: str) -> Tensor:

@@ -115,6 +115,13 @@ class Mean(Metric):
         """Return the mean."""
         return number(self._mean(), self.dtype)
 
+    def plain_result(self) -> Any:
+        """Return the mean as a Python number: asked for at every batch, hence without a tensor."""
+        if type(self).result is not Mean.result:
+            return super().plain_result()
+        mean = self._mean()
+        return mean if self.dtype == "float64" else float(np.float32(mean))
+
 
 class MeanMetricWrapper(Mean):
     """The mean of a function ``fn(y_true, y_pred, **kwargs)`` of values per sample.

@@ -302,6 +302,11 @@ class Optimizer:
             return [ops.minimum(ops.maximum(g, -limit), limit) for g in grads]
         return grads
 
+    def counted(self) -> int:
+        """Return how many steps were counted."""
+        count: int = self._iterations._array.item()
+        return count
+
     def advance(self) -> None:
         """Count a step."""
         count = self._iterations._array

@@ -28,6 +28,7 @@ __all__ = [
     "check_output_activation",
     "check_shuffle",
     "check_validation_freq",
+    "looks_at_values",
     "loss_kind",
     "output_layer_names",
     "renamed_arguments",
@@ -338,8 +339,21 @@ def _binary_fix(y: np.ndarray) -> str:
     return ""
 
 
+def looks_at_values(loss: Any) -> bool:
+    """Tell whether `check_label_values` has anything to check for a loss."""
+    return loss_kind(loss) in ("sparse_categorical_crossentropy", "binary_crossentropy")
+
+
+def _are_class_numbers(y: np.ndarray, classes: int) -> bool:
+    """Tell quickly, in one pass, whether whole numbers are classes; False where it must be seen."""
+    if y.dtype.kind not in "iu" or not y.flags.c_contiguous or not y.dtype.isnative:
+        return False
+    # Without its sign a negative number is a large one.
+    return bool(np.maximum.reduce(y.view(f"u{y.itemsize}"), axis=None) < classes)
+
+
 def _check_class_numbers(y: np.ndarray, classes: int, layer: str) -> None:
-    if y.size == 0:
+    if y.size == 0 or _are_class_numbers(y, classes):
         return
     flat = y.reshape(-1)
     if y.dtype.kind == "f":

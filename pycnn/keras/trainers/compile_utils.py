@@ -359,8 +359,12 @@ class CompileMetrics:
             metric.reset_state()
 
     def result(self) -> dict[str, Any]:
+        """Return the results by their reported names."""
+        return {name: metric.result() for name, metric in self.named().items()}
+
+    def named(self) -> dict[str, Any]:
         """Return the metrics by their reported names, no name twice."""
-        results: dict[str, Any] = {}
+        named: dict[str, Any] = {}
         seen: dict[str, int] = {}
         for weighted, group in ((False, self._plain), (True, self._weighted)):
             for _, metric, output in group:
@@ -370,8 +374,8 @@ class CompileMetrics:
                     name = f"{output}_{name}" if output else name
                 count = seen.get(name, 0)
                 seen[name] = count + 1
-                results[f"{name}_{count}" if count else name] = metric.result()
-        return results
+                named[f"{name}_{count}" if count else name] = metric
+        return named
 
 
 def _metrics_by_output(wanted: Any, names: Sequence[str], argument: str) -> list[Any]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from pycnn import ops
 from pycnn._core import Tensor
@@ -272,30 +270,45 @@ class CompiledModel:
     def get_metrics_result(self) -> dict[str, Any]:
         """Return the present values of all metrics by name."""
         results: dict[str, Any] = {}
-        for metric in self.metrics:
+        for name, metric in self._named_metrics().items():
             value = metric.result()
-            if isinstance(value, dict):
-                results.update(value)
-            else:
-                results[metric.name] = value
+            results.update(value if isinstance(value, dict) else {name: value})
         return results
 
-    def _logs(self) -> dict[str, Any]:
-        """Return the present values of all metrics as Python numbers (arrays stay arrays)."""
-        return {name: _plain(value) for name, value in self.get_metrics_result().items()}
+    def _named_metrics(self) -> dict[str, Any]:
+        """Return all metrics by the names of their results."""
+        named: dict[str, Any] = {}
+        for metric in self.metrics:
+            named.update(
+                metric.named() if isinstance(metric, CompileMetrics) else {metric.name: metric}
+            )
+        return named
+
+    def _logs(self, named: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the present values of metrics, or of all, as Python numbers (or arrays)."""
+        logs: dict[str, Any] = {}
+        for name, metric in (self._named_metrics() if named is None else named).items():
+            value = metric.plain_result()
+            if isinstance(value, dict):
+                logs.update(value)
+            else:
+                logs[name] = value
+        return logs
 
     def _sorted_logs(self) -> dict[str, Any]:
         return dict(sorted(self._logs().items()))
 
     def _values_in_order(self, logs: Mapping[str, Any]) -> Any:
         """Return `evaluate`'s list: the loss first, then the metrics; a lone loss as a number."""
+        values = [logs[name] for name in self._order_of_results(logs)]
+        return values[0] if len(values) == 1 else values
+
+    def _order_of_results(self, reported: Iterable[str]) -> list[str]:
         names: list[str] = []
         for metric in self.metrics:
             names += [m.name for m in getattr(metric, "metrics", [metric])]
-        ordered = [name for name in dict.fromkeys(names) if name in logs]
-        ordered += sorted(name for name in logs if name not in names)
-        values = [logs[name] for name in ordered]
-        return values[0] if len(values) == 1 else values
+        ordered = [name for name in dict.fromkeys(names) if name in reported]
+        return ordered + sorted(name for name in reported if name not in names)
 
     # ---- losses ----
 
@@ -502,13 +515,6 @@ def _holds_metrics(model: Any) -> bool:
             return True
         todo += own["_layers"]
     return False
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Tensor) and not value.shape:
-        return float(value.item())
-    array = np.asarray(value)
-    return array if array.ndim else float(array)
 
 
 def _restore(value: Any, deserialize: Callable[[Any], Any]) -> Any:

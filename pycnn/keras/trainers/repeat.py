@@ -1,9 +1,9 @@
 """The same call again: a batch of the shapes and dtypes of the last one goes straight to its step.
 
 `train_on_batch`, `test_on_batch` and `predict_on_batch` are called in loops. What the first call
-found out (what the arrays mean, whether they fit the model, which step computes them) holds for
-the next one if the arrays are described by the same words and the model is unchanged. Only the
-numbers of labels are checked anew.
+found out (what the arrays mean, whether they fit the model, which step computes them, which metrics
+there are and in which order they are returned) holds for the next one if the arrays are described
+by the same words and the model is unchanged. Only the numbers of labels are checked anew.
 """
 
 from __future__ import annotations
@@ -31,15 +31,22 @@ class Repeat:
         The arrays of the first call, for their shapes and dtypes.
     losses : sequence of (Loss, output shape, layer name)
         What the labels' numbers are checked against.
+    metrics : dict
+        The metrics by the names of their results.
     """
 
-    def __init__(self, model: Any, step: Step, inputs: StepData, losses: Any) -> None:
+    def __init__(
+        self, model: Any, step: Step, inputs: StepData, losses: Any, metrics: dict[str, Any]
+    ) -> None:
         x, y, _ = inputs.structures
         self.step = step
         self._known = signature(model)
         self._x = (x.shape, x.dtype)
         self._y = None if y is None else (y.shape, y.dtype)
         self._losses = losses
+        self._metrics = metrics
+        self._names: list[str] = []
+        self._order: list[str] = []
 
     def takes(self, model: Any, x: Any, y: Any) -> bool:
         """Tell whether a call is like the first.
@@ -62,16 +69,32 @@ class Repeat:
             checks.check_label_values(loss, y, shape, layer)
         return True
 
+    def reset_metrics(self) -> None:
+        """Start all metrics anew."""
+        for metric in self._metrics.values():
+            metric.reset_state()
+
+    def results(self, model: Any, return_dict: bool) -> Any:
+        """Return the results of all metrics, as the model's methods do."""
+        logs = model._logs(self._metrics)
+        if return_dict:
+            return dict(sorted(logs.items()))
+        names = list(logs)
+        if names != self._names:
+            self._names, self._order = names, model._order_of_results(names)
+        values = [logs[name] for name in self._order]
+        return values[0] if len(values) == 1 else values
+
 
 def _readable(array: np.ndarray) -> bool:
     flags = array.flags
     return flags.c_contiguous and flags.aligned
 
 
-def repeated(model: Any, mode: str, x: Any, y: Any) -> Step | None:
-    """Return the step of the last call of this kind, if this one is like it."""
-    known = model._fit_state.repeats.get(mode)
-    return known.step if known is not None and known.takes(model, x, y) else None
+def repeated(model: Any, mode: str, x: Any, y: Any) -> Repeat | None:
+    """Return what is known of the last call of this kind, if this one is like it."""
+    known: Repeat | None = model._fit_state.repeats.get(mode)
+    return known if known is not None and known.takes(model, x, y) else None
 
 
 def remember(model: Any, mode: str, x: Any, y: Any, inputs: StepData, step: Step) -> None:
@@ -79,6 +102,11 @@ def remember(model: Any, mode: str, x: Any, y: Any, inputs: StepData, step: Step
     given, labels, weights = inputs.structures
     if given is not x or labels is not y or type(x) is not np.ndarray or weights is not None:
         return  # the step reads something made of the user's arrays, or weights beside them
-    found = [] if mode == "predict" else model._label_checks(labels)
-    losses = [(loss, shape, layer) for loss, _, shape, layer in found]
-    model._fit_state.repeats[mode] = Repeat(model, step, inputs, losses)
+    predicts = mode == "predict"
+    losses = [
+        (loss, shape, layer)
+        for loss, _, shape, layer in ([] if predicts else model._label_checks(labels))
+        if checks.looks_at_values(loss)
+    ]
+    metrics = {} if predicts else model._named_metrics()
+    model._fit_state.repeats[mode] = Repeat(model, step, inputs, losses, metrics)

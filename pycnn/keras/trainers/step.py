@@ -87,21 +87,23 @@ class Step:
         return self.optimizer is None or self.optimizer is optimizer
 
     def bind_training(self, leaves: Sequence[Any], optimizer: Any) -> Callable[..., Tensor]:
-        """Return ``run(*index) -> loss`` for the given arrays; an error leaves all unchanged."""
-        run = self.plan.run
-        hyper, advance, seeds = optimizer.hyper, optimizer.advance, self.feed.arrays
-        if self.feed.generators:
+        """Return ``run(*index) -> loss`` for the given arrays; an error leaves all unchanged.
 
-            def train(*index: np.ndarray) -> Tensor:
-                result = run(*leaves, *index, *seeds(), hyper())
-                advance()
-                return result[0]  # type: ignore[no-any-return]
-        else:
+        Ctrl-C, too: it comes before the plan runs or after, and a step that was made is counted.
+        """
+        plan, seeds = self.plan, self.feed.arrays
+        hyper, advance, counted = optimizer.hyper, optimizer.advance, optimizer.counted
 
-            def train(*index: np.ndarray) -> Tensor:
-                result = run(*leaves, *index, hyper())
+        def train(*index: np.ndarray) -> Tensor:
+            runs, steps = plan.runs, counted()
+            try:
+                result = plan.run(*leaves, *index, *seeds(), hyper())
                 advance()
-                return result[0]  # type: ignore[no-any-return]
+            except BaseException:
+                if plan.runs > runs and counted() == steps:
+                    advance()
+                raise
+            return result[0]  # type: ignore[no-any-return]
 
         return train
 
@@ -202,15 +204,17 @@ def signature(model: Any) -> list[int]:
 
 
 def _parts(model: Any) -> list[Any]:
-    """Return the layers within a model, and the memory of all variables."""
+    """Return the layers within a model, their metrics, and the memory of all variables."""
     todo = [model]
     variables: list[Any] = []
+    metrics: list[Any] = []
     for layer in todo:  # grows on the way
         own = layer.__dict__
         variables += own["_trainable_variables"]
         variables += own["_non_trainable_variables"]
+        metrics += own["_metrics"]
         todo += own["_layers"]
-    return [*todo[1:], *[variable.tensor for variable in variables]]
+    return [*todo[1:], *metrics, *[variable.tensor for variable in variables]]
 
 
 def record(model: Any, mode: str, data: StepData, size: int | None) -> Step:

@@ -357,23 +357,18 @@ class Trainer(CompiledModel):
         Source: Keras 3 ``Model.train_on_batch``.
         """
         weighted = sample_weight is not None or class_weight is not None
-        step = None if weighted else repeated(self, "train", x, y)
-        if step is not None:
-            leaves = [x] if y is None else [x, y]
-        else:
-            self._require_compiled("train_on_batch")
-            checks.check_weights_mapping(class_weight)
-            inputs = self._batch(x, y, sample_weight, class_weight)
-            step = self._prepare_batch(inputs, "train")
-            leaves = inputs.leaves
-            remember(self, "train", x, y, inputs, step)
+        known = None if weighted else repeated(self, "train", x, y)
+        if known is not None:
+            known.reset_metrics()
+            known.step.bind_training([x] if y is None else [x, y], self.optimizer)()
+            return known.results(self, return_dict)
+        self._require_compiled("train_on_batch")
+        checks.check_weights_mapping(class_weight)
+        inputs = self._batch(x, y, sample_weight, class_weight)
+        step = self._prepare_batch(inputs, "train")
         self.reset_metrics()
-        run = step.bind_training(leaves, self.optimizer)
-        with Interrupts() as interrupts:
-            interrupts.busy = True
-            run()
-            interrupts.busy = False
-            interrupts.check()
+        step.bind_training(inputs.leaves, self.optimizer)()
+        remember(self, "train", x, y, inputs, step)
         return self._batch_results(return_dict)
 
     @checks.renamed_arguments
@@ -393,17 +388,17 @@ class Trainer(CompiledModel):
         -----
         Source: Keras 3 ``Model.test_on_batch``.
         """
-        step = None if sample_weight is not None else repeated(self, "test", x, y)
-        if step is not None:
-            leaves = [x] if y is None else [x, y]
-        else:
-            self._require_compiled("test_on_batch")
-            inputs = self._batch(x, y, sample_weight, None)
-            step = self._prepare_batch(inputs, "test")
-            leaves = inputs.leaves
-            remember(self, "test", x, y, inputs, step)
+        known = None if sample_weight is not None else repeated(self, "test", x, y)
+        if known is not None:
+            known.reset_metrics()
+            known.step.bind([x] if y is None else [x, y])()
+            return known.results(self, return_dict)
+        self._require_compiled("test_on_batch")
+        inputs = self._batch(x, y, sample_weight, None)
+        step = self._prepare_batch(inputs, "test")
         self.reset_metrics()
-        step.bind(leaves)()
+        step.bind(inputs.leaves)()
+        remember(self, "test", x, y, inputs, step)
         return self._batch_results(return_dict)
 
     @checks.renamed_arguments
@@ -414,9 +409,9 @@ class Trainer(CompiledModel):
         -----
         Source: Keras 3 ``Model.predict_on_batch``.
         """
-        step = repeated(self, "predict", x, None)
-        if step is not None:
-            leaves = [x]
+        known = repeated(self, "predict", x, None)
+        if known is not None:
+            step, leaves = known.step, [x]
         else:
             self._refuse_own_steps()
             inputs = self._batch(x, None, None, None)
