@@ -223,3 +223,13 @@ def test_monitor_key():
         model.fit(
             X, ONE_HOT, verbose=0, callbacks=[keras.callbacks.EarlyStopping(monitor="val_acc")]
         )
+
+
+@pytest.mark.parametrize("named", [{}, {"optimizer": "rmsprop"}, {"optimizer": "RMSprop"}])
+def test_the_default_optimizer_is_said_to_be_one(named):
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(NotImplementedError, match=r"where none is named: .*compile\(optimizer="):
+        model.compile(loss="mse", **named)
+    with pytest.raises(NotImplementedError, match="'AdamW'.$"):
+        model.compile("adagrad", loss="mse")
+    assert not model.compiled

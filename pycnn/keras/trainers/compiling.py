@@ -149,7 +149,8 @@ class CompiledModel:
         ValueError
             For unknown names (the nearest are told) and settings that do not fit the outputs.
         NotImplementedError
-            For ``run_eagerly=True``.
+            For ``run_eagerly=True``; for Keras's default optimizer, RMSprop, and others that are
+            not there.
 
         Notes
         -----
@@ -166,7 +167,7 @@ class CompiledModel:
             raise ValueError(
                 f"compile: jit_compile must be True, False or 'auto', got {jit_compile!r}"
             )
-        made = optimizers_module.get(optimizer)
+        made = _optimizer_of(optimizer)
         names = self._output_keys()
         state = TrainingState()
         if loss is not None:
@@ -504,6 +505,18 @@ class CompiledModel:
         self.compile(**arguments)
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
+
+
+def _optimizer_of(identifier: Any) -> Any:
+    try:
+        return optimizers_module.get(identifier)
+    except NotImplementedError as error:
+        if not isinstance(identifier, str) or identifier.lower() != "rmsprop":
+            raise
+        raise NotImplementedError(
+            f"{error} It is what compile() takes where none is named: name one, as in "
+            'compile(optimizer="adam", ...)'
+        ) from None
 
 
 def _holds_metrics(model: Any) -> bool:
