@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pycnn import Tensor, capture, gradients, ops, tensor
+from harness import option
+from pycnn import Tensor, capture, from_numpy, gradients, ops, tensor
 
 pytestmark = pytest.mark.sanitize
 
@@ -184,6 +185,50 @@ def test_effects_of_a_plan() -> None:
     assert plan.run(ONES)[0].tolist() == [2.0, 3.0, 4.0]
     assert plan.run(w)[0].tolist() == [4.0, 6.0, 8.0]  # reads and writes the same memory
     assert w.tolist() == [4.0, 6.0, 8.0]
+
+
+@pytest.mark.parametrize("fuse", [0, 1])
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("given", ["tensor", "detached", "view", "part"])
+def test_an_array_that_the_plan_overwrites_is_seen_as_it_came(
+    given: str, count: int, fuse: int
+) -> None:
+    start = np.arange(4000, dtype=np.float32)
+    first, second = tensor(start), tensor(np.ones(3000, np.float32))
+    rate = np.array([1.0, 0.0, 0.0, 0.0])
+    with option("fuse", fuse), capture() as tape:
+        x = tape.placeholder((3000,))
+        limit = tape.placeholder(())
+        ops.sgd_(first, tensor(np.ones(4000, np.float32)), None, rate)
+        # Clipping, and with it the read of x, may move into the step behind the write.
+        ops.sgd_(second, ops.minimum(ops.maximum(x, -limit), limit), None, rate)
+        plan = tape.compile([limit * 1.0])
+    shared = {
+        "tensor": lambda: from_numpy(first.numpy()[:3000]),
+        "detached": lambda: from_numpy(first.detach().numpy()[:3000]),
+        "view": lambda: first.numpy()[:3000],
+        "part": lambda: first.numpy()[1000:],
+    }[given]()
+    seen = start[1000:] if given == "part" else start[:3000]
+    if count == 1:
+        plan.run(shared, np.float32(500))
+    else:
+        plan.run_many(count, shared, np.float32(500))
+    np.testing.assert_array_equal(first.numpy(), start - count)
+    np.testing.assert_array_equal(second.numpy(), 1 - count * np.minimum(seen, 500))
+
+
+def test_tensors_on_one_memory_are_refused_where_it_is_written() -> None:
+    array = np.arange(12, dtype=np.float32)
+    one, other = from_numpy(array[1:]), from_numpy(array[:-1])
+    with pytest.raises(ValueError, match=r"compile: .* shape \(11,\) .* shares memory"):
+        with capture() as tape:
+            ops.assign_(one, other)
+            tape.compile([ops.sum(other)])
+    np.testing.assert_array_equal(array, np.arange(12))
+    with capture() as tape:  # what is only read may be shared
+        plan = tape.compile([ops.sum(one * other)])
+    assert plan.run()[0].item() == float(array[1:] @ array[:-1])
 
 
 def test_gradients_inside() -> None:

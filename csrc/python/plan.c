@@ -32,6 +32,40 @@ plan_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
+static bool
+overlap(const char *a, int64_t a_bytes, const char *b, int64_t b_bytes)
+{
+    return a < b + b_bytes && b < a + a_bytes;
+}
+
+static int64_t
+bytes_of(const pcnn_type *type)
+{
+    return pcnn_layout_bytes(type, PCNN_PLAIN);
+}
+
+/* Tensors made from arrays that overlap look like different memory to the passes. */
+static int
+refuse_shared_memory(const plan_object *self)
+{
+    for (int32_t w = 0; w < self->n_externals; w++)
+        for (int32_t e = 0; e < self->n_externals && self->written[w]; e++) {
+            const pcnn_value *a = self->externals[w], *b = self->externals[e];
+            char a_text[PCNN_SHAPE_TEXT], b_text[PCNN_SHAPE_TEXT];
+            if (a->storage == NULL || b->storage == NULL || a->storage == b->storage ||
+                !overlap(a->storage->data, bytes_of(&a->type), b->storage->data,
+                         bytes_of(&b->type)))
+                continue;
+            PyErr_Format(PyExc_ValueError,
+                         "compile: a tensor of shape %s that the capture writes shares memory with "
+                         "another, of shape %s (both were made by from_numpy from overlapping "
+                         "arrays): use one tensor for both, or copy one of the arrays",
+                         pcnn_shape_text(&a->type, a_text), pcnn_shape_text(&b->type, b_text));
+            return -1;
+        }
+    return 0;
+}
+
 PyObject *
 pcnn_py_plan_new(pcnn_segment *segment, pcnn_value *const *wanted, PyObject *placeholders)
 {
@@ -67,6 +101,10 @@ pcnn_py_plan_new(pcnn_segment *segment, pcnn_value *const *wanted, PyObject *pla
         if (program->values[v].external >= 0 && program->values[v].producer >= 0 &&
             program->nodes[program->values[v].producer].effect)
             self->written[program->values[v].external] = true;
+    if (refuse_shared_memory(self) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
     pcnn_py_tell_plan(self->plan, true);
     return (PyObject *)self;
 }
@@ -120,7 +158,7 @@ plan_argument(const plan_object *self, Py_ssize_t p, PyObject *object, int64_t c
     }
     *step = 0;
     if (count >= 0 && is_stack_of(type, count, &got))
-        *step = pcnn_layout_bytes(type, PCNN_PLAIN);
+        *step = bytes_of(type);
     else if (!pcnn_type_equal(&got, type)) {
         char want_text[PCNN_SHAPE_TEXT], got_text[PCNN_SHAPE_TEXT];
         PyErr_Format(pcnn_py.shape_error,
@@ -145,6 +183,38 @@ settle_memory(const plan_object *self)
         if (storage != NULL && storage->pending_readers > 0 && pcnn_py_force_readers(storage) < 0)
             return -1;
     }
+    return 0;
+}
+
+/* Whether these bytes are, in part, of a tensor that the plan writes. */
+static bool
+is_written(const plan_object *self, const char *data, int64_t bytes)
+{
+    for (int32_t e = 0; e < self->n_externals; e++) {
+        const pcnn_value *value = self->externals[e];
+        if (self->written[e] && value->storage != NULL &&
+            overlap(data, bytes, value->storage->data, bytes_of(&value->type)))
+            return true;
+    }
+    return false;
+}
+
+/* Passes moved effects before and behind the reads of placeholders, as of other memory. So an array
+ * that shares memory with a tensor that the plan writes is copied: a run sees it as it came. */
+static int
+separate_argument(const plan_object *self, PyObject **held, void **data, int64_t bytes)
+{
+    if (!is_written(self, *data, bytes))
+        return 0;
+    pcnn_storage *copy = pcnn_storage_new(bytes);
+    PyObject *capsule = copy ? PyCapsule_New(copy, NULL, let_go) : PyErr_NoMemory();
+    if (capsule == NULL) {
+        pcnn_storage_unref(copy);
+        return -1;
+    }
+    memcpy(copy->data, *data, (size_t)bytes);
+    *data = copy->data;
+    Py_SETREF(*held, capsule);
     return 0;
 }
 
@@ -181,13 +251,18 @@ run_times(plan_object *self, PyObject *const *args, Py_ssize_t n_args, int64_t c
             goto done;
     if (settle_memory(self) < 0)
         goto done;
+    for (Py_ssize_t p = 0; p < n_args; p++) {
+        const int64_t bytes = bytes_of(&self->placeholder_types[p]);
+        if (separate_argument(self, &held[p], &data[p], step[p] ? count * bytes : bytes) < 0)
+            goto done;
+    }
     for (int32_t e = 0; e < self->n_externals; e++) {
         const pcnn_value *value = self->externals[e];
         address[e] = value->placeholder >= 0 ? data[value->placeholder] : value->storage->data;
     }
     const int64_t times = count < 0 ? 1 : count;
     for (int32_t k = 0; k < self->n_outputs; k++) {
-        const int64_t bytes = pcnn_layout_bytes(&self->out_types[k], PCNN_PLAIN);
+        const int64_t bytes = bytes_of(&self->out_types[k]);
         memory[k] = bytes <= INT64_MAX / (times + 1) ? pcnn_storage_new(times * bytes) : NULL;
         if (memory[k] == NULL) {
             PyErr_NoMemory();
@@ -210,8 +285,8 @@ run_times(plan_object *self, PyObject *const *args, Py_ssize_t n_args, int64_t c
             if (self->externals[e]->placeholder >= 0)
                 address[e] = (char *)address[e] + step[self->externals[e]->placeholder];
         for (int32_t k = 0; k < self->n_outputs; k++)
-            address[self->n_externals + k] = (char *)address[self->n_externals + k] +
-                                             pcnn_layout_bytes(&self->out_types[k], PCNN_PLAIN);
+            address[self->n_externals + k] =
+                (char *)address[self->n_externals + k] + bytes_of(&self->out_types[k]);
     }
     pcnn_run_unlock();
     PyEval_RestoreThread(state);
@@ -364,11 +439,13 @@ plan_runs(PyObject *object, void *closure)
 static PyMethodDef plan_methods[] = {
     {"run", (PyCFunction)(void (*)(void))plan_run, METH_FASTCALL,
      "run(*arrays): one array or Tensor a placeholder, in order of creation; returns a tuple of "
-     "Tensors.\n\nRaises ShapeError where a shape or dtype differs."},
+     "Tensors. Arrays are not copied, but for those that share memory with a tensor that the plan "
+     "writes: a run sees them as they came.\n\nRaises ShapeError where a shape or dtype differs."},
     {"run_many", (PyCFunction)(void (*)(void))plan_run_many, METH_FASTCALL,
      "run_many(count, *arrays): run `count` times, one after the other, in one call. An array with "
      "one more axis of that length in front brings a row for each run. Returns the outputs of all "
-     "runs, stacked."},
+     "runs, stacked. What shares memory with a tensor that the plan writes is copied before the "
+     "first run."},
     {NULL, NULL, 0, NULL},
 };
 
