@@ -174,16 +174,33 @@ is_multiple_of(const pcnn_program *program, const pcnn_pnode *node, int32_t v, i
     return false;
 }
 
-/* Is v in plain layout, whatever implementations are chosen? */
+/* May this node take v in N16 of its own accord, so that v gets a copy for all who follow? */
+static bool
+may_take_n16(const pcnn_pnode *node, int32_t v)
+{
+    if (node->dead || (node->op->flags & PCNN_OP_FOLLOWS))
+        return false;
+    for (int32_t i = 0; i < node->n_in && i < 32; i++)
+        for (const pcnn_impl *impl = node->op->impls; node->in[i] == v && impl->name; impl++)
+            if (impl->n16_in >> i & 1)
+                return true;
+    return false;
+}
+
+/* Is v in plain layout for all its readers, whatever implementations are chosen? */
 static bool
 is_plain(const pcnn_program *program, int32_t v)
 {
     const pcnn_pvalue *value = &program->values[v];
-    if (value->type.ndim != 4 || value->producer < 0)
+    if (value->type.ndim != 4)
         return true;
-    for (const pcnn_impl *impl = program->nodes[value->producer].op->impls; impl->name; impl++)
-        if (impl->n16_out)
+    for (int32_t n = 0; n < program->n_nodes; n++)
+        if (may_take_n16(&program->nodes[n], v))
             return false;
+    if (value->producer >= 0)
+        for (const pcnn_impl *impl = program->nodes[value->producer].op->impls; impl->name; impl++)
+            if (impl->n16_out)
+                return false;
     return true;
 }
 
@@ -223,7 +240,8 @@ fuse_regularisation(pcnn_program *program, const int32_t *readers, pcnn_pnode *n
         int32_t slope, grad = sum->in[1 - i];
         pcnn_pnode *product = sole_producer(program, readers, sum->in[i]);
         if (!is_multiple_of(program, product, param, &slope) ||
-            (norm != NULL && !is_plain(program, grad)) || /* N16 is summed in another order */
+            /* N16 is summed in another order */
+            (norm != NULL && !(is_plain(program, grad) && is_plain(program, param))) ||
             !pcnn_shape_equal(&program->values[grad].type, &program->values[param].type) ||
             pcnn_program_overwrites(program, slope, (int32_t)(product - program->nodes), here) ||
             pcnn_program_overwrites(program, grad, (int32_t)(sum - program->nodes), here))
