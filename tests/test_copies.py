@@ -302,6 +302,25 @@ def test_an_optimizer_alone_starts_anew(copied: Any) -> None:
         assert int(copied(plain).iterations) == 3
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_model_keeps_which_weights_do_not_decay(copied: Any, trained: bool) -> None:
+    rule = pycnn.optimizers.AdamW(0.01, weight_decay=5.0)
+    model = pycnn.Sequential([L.Input((10, 10, 1)), L.Flatten(), L.Dense(5, activation="softmax")])
+    rule.exclude_from_weight_decay(var_list=[model.layers[-1].kernel])
+    model.compile(rule, "sparse_categorical_crossentropy")
+    if trained:
+        _fit(model)
+    twin = copied(model)
+    _fit(twin)
+    _fit(model)
+    for ours, theirs in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    fresh = pycnn.optimizers.AdamW(0.01, weight_decay=5.0)
+    fresh.exclude_from_weight_decay(var_list=[model.layers[-1].kernel])
+    with pytest.warns(UserWarning, match="var_list"):
+        copied(fresh)
+
+
 def test_metrics_keep_what_they_counted(copied: Any) -> None:
     metric = pycnn.metrics.SparseCategoricalAccuracy()
     metric.update_state([1, 2], np.eye(3)[[1, 1]])

@@ -577,3 +577,69 @@ assert core._guard_errors() == 0
 
 def test_steps_in_poisoned_memory() -> None:
     says_the_same_when_poisoned(POISONED)
+
+
+@pytest.mark.parametrize("rule", [optimizers.SGD, optimizers.Adam, optimizers.AdamW])
+def test_weights_without_decay_stay_so_when_it_is_set_later(rule: Any) -> None:
+    def trained(excluded: bool, decay: float) -> list[Array]:
+        pycnn.utils.set_random_seed(1)
+        model = pycnn.Sequential([layers.Input((4,)), layers.Dense(3)])
+        optimizer = rule(0.125)
+        optimizer.weight_decay = None
+        if excluded:
+            optimizer.exclude_from_weight_decay(var_list=[model.layers[-1].kernel])
+        model.compile(optimizer, "mse")
+        model.layers[-1].bias.assign(np.ones(3))
+        x, y = np.ones((8, 4), np.float32), np.ones((8, 3), np.float32)
+        model.train_on_batch(x, y)
+        optimizer.weight_decay = decay
+        model.train_on_batch(x, y)
+        return model.get_weights()
+
+    plain, excluded, decayed = trained(True, 0.0), trained(True, 0.5), trained(False, 0.5)
+    np.testing.assert_array_equal(excluded[0], plain[0])
+    np.testing.assert_array_equal(excluded[1], decayed[1])
+    assert not np.array_equal(decayed[0], plain[0]) and not np.array_equal(decayed[1], plain[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("seed", range(6))  # not every other order shows
+def test_a_norm_of_images_with_l2_keeps_its_order(seed: int, dtype: str) -> None:
+    """Images that are trained have a copy in N16, in whose order their norm is summed."""
+    rng = np.random.default_rng(seed)
+    start, slope = (rng.standard_normal((16, 3, 24, 24)).astype(dtype) for _ in range(2))
+    kernel = core.tensor(rng.standard_normal((4, 3, 3, 3)).astype(dtype))
+
+    def run(fuse: int) -> list[Array]:
+        images, grad = core.tensor(start), core.tensor(slope)
+        with option("fuse", fuse), core.capture() as tape:
+            rate = tape.placeholder((), dtype)
+            y = ops.conv2d(images, kernel, None)
+            total = ops.add(grad, ops.mul(images, rate))
+            norm = ops.sqrt(ops.sum_squares(total))
+            ops.sgd_(
+                images, ops.div(ops.mul(total, rate), ops.maximum(norm, rate)), None, hyper(0.5)
+            )
+            plan = tape.compile([ops.sum(y), norm * 1.0])
+        found = plan.run(np.asarray(0.01, dtype))
+        return [*(t.numpy() for t in found), images.numpy()]
+
+    for whole, fused in zip(run(0), run(1), strict=True):
+        np.testing.assert_array_equal(whole, fused)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optimizers.Adam(beta_1=0.99999999), r"Adam: `beta_1` must be less than 1 in"),
+        (lambda: optimizers.AdamW(beta_2=0.99999999), r"AdamW: `beta_2` must be less than 1 in"),
+        (lambda: optimizers.SGD(clipnorm=1e39), r"SGD: `clipnorm` must be"),
+        (lambda: optimizers.SGD(clipvalue=1e39), r"SGD: `clipvalue` must be"),
+        (lambda: optimizers.Adam(global_clipnorm=1e39), r"Adam: `global_clipnorm` must be"),
+    ],
+)
+def test_what_float32_cannot_tell_from_infinity_or_one(
+    make: Callable[[], Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

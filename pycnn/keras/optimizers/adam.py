@@ -177,6 +177,6 @@ def _correction(beta_1: float, beta_2: float, step: int) -> float:
 
 def _beta(owner: str, name: str, value: Any) -> float:
     number = check_number(owner, name, value, 0.0, 1.0)
-    if number == 1.0:
-        raise ValueError(f"{owner}: `{name}` must be less than 1, got {value!r}.")
+    if as_float32(number) == 1.0:  # its powers are taken in float32, as in Keras
+        raise ValueError(f"{owner}: `{name}` must be less than 1 in float32, got {value!r}.")
     return number

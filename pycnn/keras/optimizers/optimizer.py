@@ -120,7 +120,7 @@ class Optimizer:
         self._trainable_variables: list[Variable] = []
         self._index: dict[int, int] = {}
         self._slots: list[Variable] = []
-        self._no_decay_ids: set[int] = set()
+        self._no_decay: list[Variable] = []
         self._no_decay_names: re.Pattern[str] | None = None
         self._iterations = HostVariable(0, "int64", "iteration", self.name)
         self._learning_rate: Any = self._standard_rate(learning_rate)
@@ -274,7 +274,8 @@ class Optimizer:
         self._check_known(variables)
         known = [(g, v) for g, v in zip(grads, variables, strict=True) if g is not None]
         clipped = self._clip([g for g, _ in known])
-        decayed = [not self.weight_decay or self._use_weight_decay(v) for _, v in known]
+        # Asked for even where nothing decays: `weight_decay` may be set between steps.
+        decayed = [self._use_weight_decay(v) for _, v in known]
         # All numbers first: steps that follow each other run as one.
         numbers = hyper if all(decayed) else hyper * _core.tensor(self._decay_mask())
         for grad, (_, variable), whole in zip(clipped, known, decayed, strict=True):
@@ -406,12 +407,12 @@ class Optimizer:
             raise ValueError(
                 "exclude_from_weight_decay must be called before the optimizer is built."
             )
-        self._no_decay_ids = {id(v) for v in var_list or ()}
+        self._no_decay = list(var_list or ())
         names = list(var_names or ())
         self._no_decay_names = re.compile("|".join(sorted(set(names)))) if names else None
 
     def _use_weight_decay(self, variable: Variable) -> bool:
-        if id(variable) in self._no_decay_ids:
+        if any(variable is v for v in self._no_decay):
             return False
         pattern = self._no_decay_names
         return pattern is None or pattern.search(variable.name) is None
@@ -434,6 +435,13 @@ class Optimizer:
             warnings.warn(
                 f"The copy of the optimizer {self.name!r} starts anew: what it gathered belongs "
                 "to the weights it trains. Copy or save the model to keep both.",
+                stacklevel=3,
+            )
+        elif self._no_decay:
+            warnings.warn(
+                f"The copy of the optimizer {self.name!r} decays all weights: those given to "
+                "exclude_from_weight_decay(var_list=...) are a model's. Copy the model to keep "
+                "them, or give var_names.",
                 stacklevel=3,
             )
         return _remake, (*self._settings(), 0 if self._slots else int(self._iterations))
@@ -533,7 +541,10 @@ def as_float32(value: float) -> float:
 
 
 def _optional(owner: str, name: str, value: Any) -> float | None:
-    return None if value is None else check_number(owner, name, value, 0.0)
+    if value is None:
+        return None
+    # Beyond it the engine's float32 would be infinite.
+    return check_number(owner, name, value, 0.0, float(np.finfo(np.float32).max))
 
 
 def _gradient(grad: Any, variable: Variable) -> Tensor:

@@ -474,6 +474,7 @@ class CompiledModel:
         state: dict[str, Any] = {"arguments": arguments, "variables": None}
         if made is not None:
             arguments["optimizer"] = made.without_state()
+            state["no_decay"] = made._no_decay  # the model's own, copied with it
             if made.built:
                 state["variables"] = list(made._trainable_variables)
                 state["numbers"] = [variable.numpy() for variable in made.variables]
@@ -482,6 +483,8 @@ class CompiledModel:
     def _restore_compiled(self, state: dict[str, Any]) -> None:
         """Compile from the result of `_compiled_state`; the optimizer goes on where it was."""
         CompiledModel.compile(self, **state["arguments"])
+        if self.optimizer is not None:
+            self.optimizer._no_decay = state["no_decay"]
         if state["variables"] is not None:
             self.optimizer.build(state["variables"])
             for variable, value in zip(self.optimizer.variables, state["numbers"], strict=True):
