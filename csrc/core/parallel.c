@@ -85,6 +85,7 @@ static struct {
     _Alignas(64) atomic_int inside; /* workers that may still touch the job */
     atomic_bool open;  /* a job is there to be joined */
     atomic_uint seen;  /* bit w: worker w took items */
+    unsigned number;   /* of the job, from 1 on */
     int wanted;        /* workers that may join this job, caller included */
     bool dealt;        /* chunks are dealt out: every worker must take part */
     atomic_int joined; /* workers that have done their share of a dealt job */
@@ -149,7 +150,7 @@ static void *
 worker_main(void *argument)
 {
     int worker = (int)(intptr_t)argument;
-    unsigned generation = 0;
+    unsigned generation = 0, done = 0;
     (void)flush_denormals();
     for (;;) {
         int spins = pool.oversubscribed ? 0 : SPINS;
@@ -168,7 +169,9 @@ worker_main(void *argument)
         generation = atomic_load(&pool.generation);
         /* Announce first, then look: the caller closes the job before it counts who is inside. */
         atomic_fetch_add(&pool.inside, 1);
-        if (atomic_load(&pool.open) && worker < pool.wanted) {
+        /* Who was late for one job may meet the next before its generation is told: once only. */
+        if (atomic_load(&pool.open) && worker < pool.wanted && done != pool.number) {
+            done = pool.number;
             take_chunks(worker);
             atomic_fetch_add(&pool.joined, 1);
         }
@@ -331,6 +334,7 @@ pcnn_parallel(int64_t items, int64_t grain, double cost_ns, pcnn_task task, void
     pool.wanted = pool.dealt ? pool.started + 1 : pool.threads;
     if (pool.wanted > pool.threads)
         pool.wanted = pool.threads;
+    pool.number++;
     atomic_store(&pool.joined, 0);
     for (int w = 0; w < pool.wanted; w++)
         atomic_store_explicit(&pool.shares[w].taken, 0, memory_order_relaxed);
