@@ -42,12 +42,6 @@ pcnn_trace_lazy(void)
 }
 
 pcnn_trace *
-pcnn_trace_first_lazy(void)
-{
-    return all_lazy;
-}
-
-pcnn_trace *
 pcnn_trace_with_reader(const pcnn_storage *storage)
 {
     for (pcnn_trace *trace = all_lazy; trace; trace = trace->next_lazy)

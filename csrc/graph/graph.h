@@ -100,7 +100,6 @@ struct pcnn_trace {
 
 pcnn_trace *pcnn_trace_current(void);              /* this thread's capture, or its lazy trace */
 pcnn_trace *pcnn_trace_lazy(void);
-pcnn_trace *pcnn_trace_first_lazy(void);           /* of the list of all threads' lazy traces */
 /* A lazy trace with a pending node that reads or overwrites this memory, or NULL. */
 pcnn_trace *pcnn_trace_with_reader(const pcnn_storage *storage);
 /* Does a symbolic value belong to this trace? */

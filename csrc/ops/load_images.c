@@ -1,6 +1,6 @@
 /* load_images: rows of the user's array as maps, in one pass. A plan makes it of
  *
- *   gather or cast -> reshape or transpose -> one or two of add, sub, mul, div with a number -> pad
+ *   gather or cast -> reshape or transpose -> up to two of add, sub, mul, div with a number -> pad
  *
  * (plan/images.c): y[b] = the row data[index[b]] (data[b] without an index), converted to dtype,
  * put through the operations, as maps [C][H][W] with zeros around them. The arithmetic is that of
@@ -15,7 +15,10 @@
 #include "isa/kernels.h"
 #include "ops/gather.h"
 
-const char *const pcnn_load_choices[] = {"none", "add", "sub", "mul", "div", NULL};
+const char *const pcnn_load_choices[] = {
+    [PCNN_LOAD_NONE] = "none", [PCNN_LOAD_ADD] = "add", [PCNN_LOAD_SUB] = "sub",
+    [PCNN_LOAD_MUL] = "mul",   [PCNN_LOAD_DIV] = "div", NULL,
+};
 
 static const pcnn_attr attrs[] = {
     PCNN_ATTR(pcnn_load_images_attrs, dtype, PCNN_ATTR_DTYPE, NULL),

@@ -40,7 +40,7 @@ changed(vec g, vec w, const numbers by, const bool sloped, const int clip)
     return g;
 }
 
-/* Calls LOOP(sloped, clip), `clip` being a constant: every kind of gradient has a loop of its own. */
+/* Calls LOOP(sloped, clip), `clip` being a constant: every kind of clipping has a loop of its own. */
 #define FOR_EACH_KIND(gradient, LOOP)                                  \
     do {                                                               \
         const bool sloped_ = (gradient)->slope != NULL;                \

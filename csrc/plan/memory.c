@@ -70,7 +70,8 @@ find_ranges(pcnn_program *program)
 }
 
 /* Does a step of the same chain read input v after step n has written? Sources and sinks do:
- * they need all of it. */
+ * they need all of it. In a group nobody asks: its steps do not write over inputs in the arena
+ * (group.c, can_run_together). */
 static bool
 is_read_later(const pcnn_program *program, int32_t n, int32_t v)
 {

@@ -87,9 +87,10 @@ class Step:
         return self.optimizer is None or self.optimizer is optimizer
 
     def bind_training(self, leaves: Sequence[Any], optimizer: Any) -> Callable[..., Tensor]:
-        """Return ``run(*index) -> loss`` for the given arrays; an error leaves all unchanged.
+        """Return ``run(*index) -> loss`` for the given arrays.
 
-        Ctrl-C, too: it comes before the plan runs or after, and a step that was made is counted.
+        An error leaves weights and counters unchanged, Ctrl-C together: it comes before the plan
+        runs or after, and a step that was made is counted. Numbers drawn for dropout stay drawn.
         """
         plan, seeds = self.plan, self.feed.arrays
         hyper, advance, counted = optimizer.hyper, optimizer.advance, optimizer.counted
