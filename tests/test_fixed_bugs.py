@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 import pycnn
+from harness import option
+from loops import hyper
 from pycnn import _core, capture, from_numpy, ops, tensor
 
 ONES = np.ones(3, np.float32)
@@ -309,3 +311,29 @@ def test_rows_and_formats() -> None:
     assert np.mean(t) == 2.5 and np.sum(t) == 10.0 and np.max(t) == 4.0
     with pytest.raises(NotImplementedError, match="bool"):
         t[True]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("seed", range(6))  # not every other order shows
+def test_a_norm_of_images_with_l2_keeps_its_order(seed: int, dtype: str) -> None:
+    """Images that are trained have a copy in N16, in whose order their norm is summed."""
+    rng = np.random.default_rng(seed)
+    start, slope = (rng.standard_normal((16, 3, 24, 24)).astype(dtype) for _ in range(2))
+    kernel = tensor(rng.standard_normal((4, 3, 3, 3)).astype(dtype))
+
+    def run(fuse: int) -> list[np.ndarray]:
+        images, grad = tensor(start), tensor(slope)
+        with option("fuse", fuse), capture() as tape:
+            rate = tape.placeholder((), dtype)
+            y = ops.conv2d(images, kernel, None)
+            total = ops.add(grad, ops.mul(images, rate))
+            norm = ops.sqrt(ops.sum_squares(total))
+            ops.sgd_(
+                images, ops.div(ops.mul(total, rate), ops.maximum(norm, rate)), None, hyper(0.5)
+            )
+            plan = tape.compile([ops.sum(y), norm * 1.0])
+        found = plan.run(np.asarray(0.01, dtype))
+        return [*(t.numpy() for t in found), images.numpy()]
+
+    for whole, fused in zip(run(0), run(1), strict=True):
+        np.testing.assert_array_equal(whole, fused)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/parallel.h"
+#include "isa/kernels.h"
 #include "plan/segment.h"
 
 typedef struct {
@@ -13,6 +14,7 @@ typedef struct {
     pcnn_type *out_types;
     pcnn_type *placeholder_types;
     bool *written; /* externals that effects overwrite */
+    const char *isa; /* whose kernels it was made for: sizes of workspaces are theirs */
     int64_t runs; /* completed */
 } plan_object;
 
@@ -96,6 +98,7 @@ pcnn_py_plan_new(pcnn_segment *segment, pcnn_value *const *wanted, PyObject *pla
         Py_DECREF(self);
         return pcnn_py_raise(status);
     }
+    self->isa = pcnn_isa_name();
     const pcnn_program *program = &self->plan->program;
     for (int32_t v = 0; v < program->n_values; v++)
         if (program->values[v].external >= 0 && program->values[v].producer >= 0 &&
@@ -225,6 +228,13 @@ run_times(plan_object *self, PyObject *const *args, Py_ssize_t n_args, int64_t c
     if (n_args != self->n_placeholders) {
         PyErr_Format(PyExc_TypeError, "run: expected %d arrays, got %zd", (int)self->n_placeholders,
                      n_args);
+        return NULL;
+    }
+    if (self->isa != pcnn_isa_name()) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "run: the plan was made for the instruction set %s, and by now %s is chosen: "
+                     "make it again",
+                     self->isa, pcnn_isa_name());
         return NULL;
     }
     int32_t n_addresses = self->n_externals + self->n_outputs;
