@@ -129,6 +129,7 @@ forward_plane(const pcnn_site *site, const pcnn_plane *plane, pool_kernel kernel
     const avg_attrs *a = site->attrs;
     pcnn_pool2d geometry;
     fill_geometry(site, a->count_include_pad != 0, &site->in[0], &site->out[0], &geometry);
+    (void)pcnn_pool2d_cut(&geometry, plane, false);
     kernel(&geometry, plane->in[0], plane->out[0], 1);
 }
 
@@ -144,7 +145,15 @@ plane_n16(const pcnn_site *site, const pcnn_plane *plane)
     forward_plane(site, plane, kernels(site)->avg_pool2d_n16);
 }
 
-static const pcnn_planes planes_2x2 = {.apply = plane_2x2}, planes_n16 = {.apply = plane_n16};
+static int64_t
+plane_rows(const pcnn_site *site, int k)
+{
+    const avg_attrs *a = site->attrs;
+    return pcnn_pool2d_rows(&a->window, k == 0);
+}
+
+static const pcnn_planes planes_2x2 = {.apply = plane_2x2, .rows = plane_rows},
+                         planes_n16 = {.apply = plane_n16, .rows = plane_rows};
 
 static const pcnn_impl impls[] = {
     {.name = "n16_2x2",
@@ -246,6 +255,7 @@ backward_plane(const pcnn_site *site, const pcnn_plane *plane, grad_kernel kerne
     const grad_attrs *a = site->attrs;
     pcnn_pool2d geometry;
     fill_geometry(site, a->count_include_pad != 0, &site->out[0], &site->in[0], &geometry);
+    (void)pcnn_pool2d_cut(&geometry, plane, true);
     kernel(&geometry, plane->in[0], plane->in[1], plane->out[0], 1);
 }
 
@@ -261,8 +271,16 @@ grad_plane_n16(const pcnn_site *site, const pcnn_plane *plane)
     backward_plane(site, plane, kernels(site)->avg_pool2d_grad_n16);
 }
 
-static const pcnn_planes grad_planes_2x2 = {.apply = grad_plane_2x2},
-                         grad_planes_n16 = {.apply = grad_plane_n16};
+/* Inputs dy and x; output dx. */
+static int64_t
+grad_plane_rows(const pcnn_site *site, int k)
+{
+    const grad_attrs *a = site->attrs;
+    return pcnn_pool2d_rows(&a->window, k > 0);
+}
+
+static const pcnn_planes grad_planes_2x2 = {.apply = grad_plane_2x2, .rows = grad_plane_rows},
+                         grad_planes_n16 = {.apply = grad_plane_n16, .rows = grad_plane_rows};
 
 static const pcnn_impl grad_impls[] = {
     {.name = "n16_2x2",

@@ -99,7 +99,8 @@ plane_sums_of_chunk(const pcnn_norm_job *job, const pcnn_plane *plane, int64_t k
 static void
 plane_sums(const pcnn_site *site, const pcnn_plane *plane)
 {
-    pcnn_norm_plane(site, plane, plane_sums_of_chunk);
+    (void)site;
+    pcnn_norm_plane(plane, plane_sums_of_chunk);
 }
 
 static void
@@ -110,7 +111,13 @@ plane_finish(const pcnn_site *site, int64_t channel)
 }
 
 static const pcnn_planes planes = {
-    .sums = plane_sums, .finish = plane_finish, .apply = pcnn_norm_plane_affine, .cheap = true};
+    .prepare = pcnn_norm_prepare,
+    .sums = plane_sums,
+    .finish = plane_finish,
+    .apply = pcnn_norm_plane_affine,
+    .rows = pcnn_norm_plane_rows,
+    .cheap = true,
+};
 
 static void
 reference_task(void *context, int64_t begin, int64_t end, int worker)
@@ -301,23 +308,21 @@ plane_grad_finish(const pcnn_site *site, int64_t channel)
 }
 
 static void
-plane_grad_of_chunk(const pcnn_norm_job *job, const pcnn_plane *plane, int64_t k,
-                    const pcnn_chunk *chunk)
-{
-    (void)k;
-    grad_of_chunk(job, plane->channel, chunk, (const char *)plane->in[0] + chunk->within,
-                  (const char *)plane->in[1] + chunk->within,
-                  (char *)plane->out[0] + chunk->within);
-}
-
-static void
 plane_grad_apply(const pcnn_site *site, const pcnn_plane *plane)
 {
-    pcnn_norm_plane(site, plane, plane_grad_of_chunk);
+    const pcnn_norm_job *job = plane->job;
+    const pcnn_chunk chunk = pcnn_norm_whole(job, plane);
+    (void)site;
+    grad_of_chunk(job, plane->channel, &chunk, plane->in[0], plane->in[1], plane->out[0]);
 }
 
 static const pcnn_planes grad_planes = {
-    .sums = pcnn_norm_plane_grad_sums, .finish = plane_grad_finish, .apply = plane_grad_apply};
+    .prepare = pcnn_norm_prepare,
+    .sums = pcnn_norm_plane_grad_sums,
+    .finish = plane_grad_finish,
+    .apply = plane_grad_apply,
+    .rows = pcnn_norm_plane_rows,
+};
 
 static void
 grad_reference_task(void *context, int64_t begin, int64_t end, int worker)

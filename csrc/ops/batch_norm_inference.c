@@ -46,26 +46,28 @@ run_forward(const pcnn_site *site)
 
 /* In a chain: a plane's three coefficients are made anew for each, without workspace. */
 static void
-plane_apply_chunk(const pcnn_norm_job *job, const pcnn_plane *plane, int64_t k,
-                  const pcnn_chunk *chunk)
+plane_apply(const pcnn_site *site, const pcnn_plane *plane)
 {
+    const pcnn_norm_job *job = plane->job;
+    const pcnn_chunk chunk = pcnn_norm_whole(job, plane);
+    (void)site;
     double exact[3], rounded[3];
-    (void)k;
     forward_coefficients(job, plane->channel, exact);
     for (int i = 0; i < 3; i++)
         pcnn_real_put(job->dtype, rounded, i, exact[i]);
-    job->kernels->batch_norm_row_apply((const char *)plane->in[0] + chunk->within,
-                                       (char *)plane->out[0] + chunk->within, chunk->n,
-                                       chunk->lanes, 1, rounded);
+    job->kernels->batch_norm_row_apply(plane->in[0], plane->out[0], chunk.n, chunk.lanes, 1,
+                                       rounded);
 }
 
-static void
-plane_apply(const pcnn_site *site, const pcnn_plane *plane)
+static int64_t
+plane_rows(const pcnn_site *site, int k)
 {
-    pcnn_norm_plane(site, plane, plane_apply_chunk);
+    (void)site, (void)k;
+    return 1;
 }
 
-static const pcnn_planes planes = {.apply = plane_apply, .cheap = true};
+static const pcnn_planes planes = {
+    .prepare = pcnn_norm_prepare, .apply = plane_apply, .rows = plane_rows, .cheap = true};
 
 static void
 reference_task(void *context, int64_t begin, int64_t end, int worker)
@@ -200,9 +202,11 @@ plane_grad_finish(const pcnn_site *site, int64_t channel)
     grad_finish(&job, channel);
 }
 
-static const pcnn_planes grad_planes = {.sums = pcnn_norm_plane_grad_sums,
+static const pcnn_planes grad_planes = {.prepare = pcnn_norm_prepare,
+                                        .sums = pcnn_norm_plane_grad_sums,
                                         .finish = plane_grad_finish,
-                                        .apply = pcnn_norm_plane_affine};
+                                        .apply = pcnn_norm_plane_affine,
+                                        .rows = pcnn_norm_plane_rows};
 
 static void
 grad_reference_task(void *context, int64_t begin, int64_t end, int worker)

@@ -154,8 +154,10 @@ pow_gradient(pcnn_grad *grad) /* da = dy b a^(b-1), db = dy y log(a), 0 where a 
         bool plain = site->in[0].layout != PCNN_N16 || site->in[1].layout != PCNN_N16;         \
         pcnn_elementwise_plane(site, plane, kernels->id##_rows, 0, zero && !plain);            \
     }                                                                                          \
-    static const pcnn_planes id##_planes = {                                                   \
-        .apply = plane_##id, .accepts = pcnn_elementwise_plane_accepts, .cheap = (ns) < 0.5};  \
+    static const pcnn_planes id##_planes = {.apply = plane_##id,                               \
+                                            .accepts = pcnn_elementwise_plane_accepts,         \
+                                            .rows = pcnn_elementwise_plane_rows,               \
+                                            .cheap = (ns) < 0.5};                              \
     static const pcnn_impl id##_impls[] = {                                                    \
         {"n16", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_##id, &id##_planes},           \
         {"n16_a", 1, 1, 1, pcnn_elementwise_refuse_n16, NULL, run_##id, &id##_planes},         \

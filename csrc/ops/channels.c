@@ -4,8 +4,21 @@
 #include "core/parallel.h"
 
 /* Elements of a chunk: 16 KB of floats, so that the second look at it finds it in the first cache,
- * and few enough terms for sums in float. Rows of a chunk when channels are columns. */
-enum { CHUNK = 4096, CHUNK_ROWS = 64 };
+ * and few enough terms for sums in float; fewer in N16, where a chunk's planes of several values
+ * should be there at once (chain_strips.c). Rows of a chunk when channels are columns. */
+enum { CHUNK = 4096, CHUNK_N16 = 2560, CHUNK_ROWS = 64 };
+
+/* Rows of a plane in a chunk, as even as can be, and an even number, for pooling. */
+static int64_t
+rows_of_chunk(int64_t H, int64_t W)
+{
+    int64_t most = CHUNK_N16 / (W * PCNN_BLOCK);
+    if (most < 2 || H <= most)
+        return most < H ? most : H;
+    most -= most % 2;
+    const int64_t chunks = (H + most - 1) / most, rows = (H + chunks - 1) / chunks;
+    return rows + rows % 2;
+}
 
 pcnn_channels
 pcnn_channels_view(const pcnn_tensor *x, int axis)
@@ -18,14 +31,17 @@ pcnn_channels_view(const pcnn_tensor *x, int axis)
         view.inner *= shape[i];
     view.count = view.outer * view.inner;
     view.itemsize = pcnn_dtype_size(x->type.dtype);
+    view.chunk = CHUNK;
     if (x->layout == PCNN_N16) {
         int64_t N = shape[0];
+        view.rows = view.inner > 0 ? rows_of_chunk(shape[2], shape[3]) : 0;
+        view.chunk = view.rows > 0 ? view.rows * shape[3] * PCNN_BLOCK : CHUNK_N16;
         view.outer = (N + PCNN_BLOCK - 1) / PCNN_BLOCK;
         view.inner *= PCNN_BLOCK;
         view.lanes = N - (view.outer - 1) * PCNN_BLOCK;
     }
     view.columns = view.inner == 1;
-    view.per_row = view.columns ? 1 : (view.inner + CHUNK - 1) / CHUNK;
+    view.per_row = view.columns ? 1 : (view.inner + view.chunk - 1) / view.chunk;
     view.chunks =
         view.columns ? (view.outer + CHUNK_ROWS - 1) / CHUNK_ROWS : view.outer * view.per_row;
     return view;
@@ -45,9 +61,9 @@ pcnn_channels_chunk(const pcnn_channels *view, int64_t k, int64_t c)
         int64_t rows = smaller(CHUNK_ROWS, view->outer - k * CHUNK_ROWS);
         return (pcnn_chunk){k * CHUNK_ROWS * view->C * itemsize, rows, PCNN_BLOCK, rows, 0};
     }
-    int64_t o = k / view->per_row, start = k % view->per_row * CHUNK;
+    int64_t o = k / view->per_row, start = k % view->per_row * view->chunk;
     pcnn_chunk chunk = {((o * view->C + c) * view->inner + start) * itemsize,
-                        smaller(CHUNK, view->inner - start), PCNN_BLOCK, 0, start * itemsize};
+                        smaller(view->chunk, view->inner - start), PCNN_BLOCK, 0, start * itemsize};
     if (o == view->outer - 1)
         chunk.lanes = view->lanes;
     chunk.count = chunk.lanes == PCNN_BLOCK ? chunk.n : chunk.n / PCNN_BLOCK * chunk.lanes;

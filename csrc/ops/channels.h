@@ -3,7 +3,7 @@
  *
  * A tensor is seen as x[outer][C][inner]. Layout N16 with axis 1 is outer = blocks of images,
  * inner = H*W*16, where the last block may have fewer images than 16. A channel's elements are cut
- * into fixed chunks; a chunk's sums are made in the kernel's real type, chunks are combined in
+ * into fixed chunks, of whole rows of a plane where these are not too long; a chunk's sums are made in the kernel's real type, chunks are combined in
  * double in their order. So the bits depend on the shape alone, and long sums lose nothing. */
 #ifndef PCNN_OPS_CHANNELS_H
 #define PCNN_OPS_CHANNELS_H
@@ -16,6 +16,8 @@ typedef struct {
     int64_t lanes;   /* images in the last block (16 when not N16) */
     int64_t count;   /* elements of a channel, padding lanes excluded */
     bool columns;    /* inner is 1: x is a matrix [outer][C], a chunk is some rows of it */
+    int64_t chunk;   /* elements; the last of a run may be shorter */
+    int64_t rows;    /* N16: rows of a plane in a chunk; 0: rows are longer than chunks */
     int64_t per_row; /* chunks of one run of `inner` elements */
     int64_t chunks;  /* in all; each is of C channels */
     size_t itemsize;

@@ -466,14 +466,22 @@ mask_plane(const pcnn_site *site, const pcnn_plane *plane)
 {
     const pcnn_dropout_attrs *a = site->attrs;
     const pcnn_type *x = &site->in[0].type;
-    const int64_t pixels = x->shape[2] * x->shape[3];
+    const int64_t W = x->shape[3], before = plane->block * x->shape[1] + plane->channel;
     const uint16_t *bits = site->in[1].data;
-    pcnn_kernels_for(x->dtype)->dropout_mask_n16(
-        1 / (1 - a->rate), plane->in[0], plane->out[0],
-        bits + (plane->block * x->shape[1] + plane->channel) * pixels, pixels);
+    bits += (before * x->shape[2] + plane->begin) * W;
+    pcnn_kernels_for(x->dtype)->dropout_mask_n16(1 / (1 - a->rate), plane->in[0], plane->out[0],
+                                                 bits, (plane->end - plane->begin) * W);
 }
 
-static const pcnn_planes mask_planes = {.apply = mask_plane, .cheap = true};
+static int64_t
+mask_plane_rows(const pcnn_site *site, int k)
+{
+    (void)site, (void)k;
+    return 1;
+}
+
+static const pcnn_planes mask_planes = {
+    .apply = mask_plane, .rows = mask_plane_rows, .cheap = true};
 
 static const pcnn_impl mask_impls[] = {
     {.name = "n16",

@@ -63,21 +63,21 @@ make_schedule(const pcnn_dropout *d, schedule *s)
     }
 }
 
-/* Two states side by side, so that one's multiplications hide the other's latency. The low halves
- * of the results are the words. */
+/* Rounds first_round .. last_round - 1 of n states side by side, so that one's multiplications hide
+ * the others' latency. The low halves of the results are the words. */
 ALWAYS_INLINE void
-philox_pair(wide a[4], wide b[4], const schedule *s, int first_round)
+philox(wide (*state)[4], const int n, const schedule *s, const int first_round,
+       const int last_round)
 {
     const wide m0 = spread(0xD2511F53u), m1 = spread(0xCD9E8D57u);
-    UNROLL for (int r = first_round; r < ROUNDS; r++)
+    UNROLL for (int r = first_round; r < last_round; r++) UNROLL for (int i = 0; i < n; i++)
     {
-        wide a0 = multiply(a[0], m0), a1 = multiply(a[2], m1);
-        wide b0 = multiply(b[0], m0), b1 = multiply(b[2], m1);
-        a[0] = (a1 >> 32) ^ a[1] ^ s->key[r][0];
-        b[0] = (b1 >> 32) ^ b[1] ^ s->key[r][0];
-        a[2] = (a0 >> 32) ^ a[3] ^ s->key[r][1];
-        b[2] = (b0 >> 32) ^ b[3] ^ s->key[r][1];
-        a[1] = a1, a[3] = a0, b[1] = b1, b[3] = b0;
+        wide *w = state[i];
+        const wide p0 = multiply(w[0], m0), p1 = multiply(w[2], m1);
+        w[0] = (w[1] ^ s->key[r][0]) ^ (p1 >> 32);
+        w[2] = (w[3] ^ s->key[r][1]) ^ (p0 >> 32);
+        w[1] = p1;
+        w[3] = p0;
     }
 }
 
@@ -87,16 +87,48 @@ philox_pair(wide a[4], wide b[4], const schedule *s, int first_round)
  * lanes of `a` are the even images and those of `b` the odd ones; in double `b`'s follow `a`'s. */
 enum { MASKS = 2 * WIDE / LANES };
 
+#if !defined(PCNN_REAL_F64)
+/* Even words of `a`, odd words of `b`. */
+ALWAYS_INLINE uvec
+interleave(wide a, wide b)
+{
+#if defined(PCNN_ISA_AVX512)
+    return QUAD_SHUFFLE(ivec, (uvec)a, (uvec)b, 0, 17, 2, 19, 4, 21, 6, 23, 8, 25, 10, 27, 12, 29,
+                        14, 31);
+#elif defined(PCNN_ISA_AVX2)
+    return QUAD_SHUFFLE(ivec, (uvec)a, (uvec)b, 0, 9, 2, 11, 4, 13, 6, 15);
+#else
+    return (uvec)((a & 0xFFFFFFFFu) | (b & ~(uint64_t)0xFFFFFFFFu));
+#endif
+}
+#endif
+
+/* The last round of two states, and the masks that its words give: [word]. */
 ALWAYS_INLINE void
-keep_masks(wide a, wide b, const pcnn_dropout *d, ivec mask[MASKS])
+keep_masks(wide a[4], wide b[4], const schedule *s, const pcnn_dropout *d, ivec mask[4][MASKS])
 {
 #if defined(PCNN_REAL_F64)
+    wide both[2][4];
     const ivec threshold = (int64_t)d->threshold - (ivec){0};
-    mask[0] = (ivec)(a & 0xFFFFFFFFu) >= threshold;
-    mask[1] = (ivec)(b & 0xFFFFFFFFu) >= threshold;
+    memcpy(both[0], a, sizeof both[0]);
+    memcpy(both[1], b, sizeof both[1]);
+    philox(both, 2, s, ROUNDS - 1, ROUNDS);
+    UNROLL for (int j = 0; j < 4; j++) UNROLL for (int i = 0; i < 2; i++) mask[j][i] =
+        (ivec)(both[i][j] & 0xFFFFFFFFu) >= threshold;
 #else
+    /* Words of both are joined before they are added up. */
+    const wide m0 = spread(0xD2511F53u), m1 = spread(0xCD9E8D57u);
+    const wide a0 = multiply(a[0], m0), b0 = multiply(b[0], m0);
+    const wide a1 = multiply(a[2], m1), b1 = multiply(b[2], m1);
+    const wide *key = s->key[ROUNDS - 1];
     const uvec threshold = d->threshold - (uvec){0};
-    mask[0] = (ivec)((uvec)((a & 0xFFFFFFFFu) | (b << 32)) >= threshold);
+    const uvec word[4] = {
+        interleave(a[1] ^ key[0], (b[1] ^ key[0]) << 32) ^ interleave(a1 >> 32, b1),
+        interleave(a1, b1 << 32),
+        interleave(a[3] ^ key[1], (b[3] ^ key[1]) << 32) ^ interleave(a0 >> 32, b0),
+        interleave(a0, b0 << 32),
+    };
+    UNROLL for (int j = 0; j < 4; j++) mask[j][0] = (ivec)(word[j] >= threshold);
 #endif
 }
 
@@ -178,57 +210,96 @@ bits_of_mask(ivec mask)
 #endif
 }
 
+/* Pairs of states that are worked on at once: as many as the registers hold, and a few more. */
+#if defined(PCNN_ISA_AVX2)
+enum { AT_ONCE = PAIRS < 2 ? PAIRS : 2 };
+#else
+enum { AT_ONCE = 1 };
+#endif
+
+/* A group of four positions from p on: those of first .. end-1, which are all if `whole`. x and y
+ * are those of `first`, and so are the bits, which hold the decisions if it `keeps` them. */
+ALWAYS_INLINE void
+drop_group(const pcnn_dropout *d, const schedule *s, call_part call, const images_part part[PAIRS],
+           const real *x, real *y, uint16_t *bits, int64_t p, int64_t first, int64_t end,
+           const bool whole, const bool keeps)
+{
+    const vec scale = vset((real)d->scale);
+    uint32_t word[4] = {0};
+    for (int q = 0; q < PAIRS; q += AT_ONCE) {
+        wide state[2 * AT_ONCE][4];
+        UNROLL for (int i = 0; i < AT_ONCE; i++)
+            enter_group(d, call, &part[q + i], (uint32_t)(p / 4), state[2 * i], state[2 * i + 1]);
+        philox(state, 2 * AT_ONCE, s, 2, ROUNDS - 1);
+        UNROLL for (int i = 0; i < AT_ONCE; i++)
+        {
+            ivec mask[4][MASKS];
+            keep_masks(state[2 * i], state[2 * i + 1], s, d, mask);
+            UNROLL for (int j = 0; j < 4; j++)
+            {
+                if (!whole && (p + j < first || p + j >= end))
+                    continue;
+                UNROLL for (int m = 0; m < MASKS; m++)
+                {
+                    const int64_t lane = (q + i) * 2 * WIDE + m * LANES;
+                    const int64_t at = (p + j - first) * 16 + lane;
+                    vstore(y + at, (vec)((ivec)(vload(x + at) * scale) & mask[j][m]));
+                    if (keeps)
+                        word[j] |= bits_of_mask(mask[j][m]) << lane;
+                }
+            }
+        }
+    }
+    if (!keeps)
+        return;
+    UNROLL for (int j = 0; j < 4; j++) if (whole || (p + j >= first && p + j < end))
+        bits[p + j - first] = (uint16_t)word[j];
+}
+
+/* Apart, so that the loop over whole groups has no jumps. */
+static __attribute__((noinline)) void
+drop_part(const pcnn_dropout *d, const schedule *s, call_part call, const images_part part[PAIRS],
+          const real *x, real *y, uint16_t *bits, int64_t p, int64_t first, int64_t end)
+{
+    drop_group(d, s, call, part, x, y, bits, p, first, end, false, bits != NULL);
+}
+
 /* Positions first .. end-1 of the images from `image` on: x[end - first][16] -> y, and the
- * decisions to bits[end - first], where that is not NULL. Where `first` or `end` is no multiple of
+ * decisions to bits[end - first], if it `keeps` them. Where `first` or `end` is no multiple of
  * 4, a few words are drawn for nothing. */
 ALWAYS_INLINE void
 drop(const pcnn_dropout *d, const real *x, real *y, uint16_t *bits, int64_t image, int64_t first,
-     int64_t end)
+     int64_t end, const bool keeps)
 {
     schedule s;
     make_schedule(d, &s);
     const call_part call = first_product_of_call(d);
-    const vec scale = vset((real)d->scale);
     images_part part[PAIRS];
     for (int q = 0; q < PAIRS; q++)
         part[q] = rounds_of_images(d, call, (uint32_t)image, q);
-    for (int64_t p = first / 4 * 4; p < end; p += 4) {
-        uint32_t word[4] = {0};
-        for (int q = 0; q < PAIRS; q++) {
-            wide a[4], b[4];
-            enter_group(d, call, &part[q], (uint32_t)(p / 4), a, b);
-            philox_pair(a, b, &s, 2);
-            UNROLL for (int j = 0; j < 4; j++)
-            {
-                if (p + j < first || p + j >= end)
-                    continue;
-                ivec mask[MASKS];
-                keep_masks(a[j], b[j], d, mask);
-                for (int m = 0; m < MASKS; m++) {
-                    int64_t lane = q * 2 * WIDE + m * LANES, at = (p + j - first) * 16 + lane;
-                    vstore(y + at, (vec)((ivec)(vload(x + at) * scale) & mask[m]));
-                    if (bits != NULL)
-                        word[j] |= bits_of_mask(mask[m]) << lane;
-                }
-            }
-        }
-        for (int64_t j = p < first ? first - p : 0; bits != NULL && j < 4 && p + j < end; j++)
-            bits[p + j - first] = (uint16_t)word[j];
+    int64_t p = first / 4 * 4;
+    if (p < first) {
+        drop_part(d, &s, call, part, x, y, bits, p, first, end);
+        p += 4;
     }
+    for (; p + 4 <= end; p += 4)
+        drop_group(d, &s, call, part, x, y, bits, p, first, end, true, keeps);
+    if (p < end)
+        drop_part(d, &s, call, part, x, y, bits, p, first, end);
 }
 
 void
 PCNN_K(dropout_n16)(const void *dropout, const void *x, void *y, int64_t image, int64_t first,
                     int64_t end)
 {
-    drop(dropout, x, y, NULL, image, first, end);
+    drop(dropout, x, y, NULL, image, first, end, false);
 }
 
 void
 PCNN_K(dropout_keep_n16)(const void *dropout, const void *x, void *y, uint16_t *bits, int64_t image,
                          int64_t first, int64_t end)
 {
-    drop(dropout, x, y, bits, image, first, end);
+    drop(dropout, x, y, bits, image, first, end, true);
 }
 
 /* dx = kept ? dy * scale : 0, of n positions. */
@@ -267,16 +338,16 @@ PCNN_K(dropout_channels_n16)(const void *dropout, const void *px, void *py, int6
     for (int64_t c = first; c < end; c += 4)
         for (int q = 0; q < PAIRS; q++) {
             const images_part part = rounds_of_images(d, call, (uint32_t)image, q);
-            wide a[4], b[4];
-            enter_group(d, call, &part, (uint32_t)(c / 4), a, b);
-            philox_pair(a, b, &s, 2);
+            wide state[2][4];
+            ivec mask[4][MASKS];
+            enter_group(d, call, &part, (uint32_t)(c / 4), state[0], state[1]);
+            philox(state, 2, &s, 2, ROUNDS - 1);
+            keep_masks(state[0], state[1], &s, d, mask);
             for (int j = 0; j < 4 && c + j < end; j++) {
-                ivec mask[MASKS];
-                keep_masks(a[j], b[j], d, mask);
                 for (int64_t i = (c + j) * inner; i < (c + j + 1) * inner; i++)
                     for (int m = 0; m < MASKS; m++) {
                         int64_t at = i * 16 + q * 2 * WIDE + m * LANES;
-                        vstore(y + at, (vec)((ivec)(vload(x + at) * scale) & mask[m]));
+                        vstore(y + at, (vec)((ivec)(vload(x + at) * scale) & mask[j][m]));
                     }
             }
         }
@@ -292,12 +363,13 @@ ALWAYS_INLINE void
 draw_positions(const pcnn_dropout *d, const schedule *s, uint32_t image, uint32_t group,
                uint32_t words[DRAWN])
 {
-    wide a[4] = {ramp(group, 2), spread(image), spread(d->call), spread(d->stream)};
-    wide b[4] = {ramp(group + 1, 2), a[1], a[2], a[3]};
-    philox_pair(a, b, s, 0);
+    const wide image_word = spread(image), call = spread(d->call), stream = spread(d->stream);
+    wide state[2][4] = {{ramp(group, 2), image_word, call, stream},
+                        {ramp(group + 1, 2), image_word, call, stream}};
+    philox(state, 2, s, 0, ROUNDS);
     uint32_t by_word[4][GROUPS];
     for (int j = 0; j < 4; j++) {
-        wide joined = (a[j] & 0xFFFFFFFFu) | (b[j] << 32);
+        wide joined = (state[0][j] & 0xFFFFFFFFu) | (state[1][j] << 32);
         memcpy(by_word[j], &joined, sizeof joined);
     }
     for (int g = 0; g < GROUPS; g += 4) {

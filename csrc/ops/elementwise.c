@@ -169,7 +169,7 @@ pcnn_elementwise_plane(const pcnn_site *site, const pcnn_plane *plane, pcnn_row_
                        double parameter, bool keeps_zero)
 {
     const pcnn_type *type = &site->out[0].type;
-    const int64_t pixels = type->shape[2] * type->shape[3];
+    const int64_t pixels = (plane->end - plane->begin) * type->shape[3];
     const int64_t images = type->shape[0] - plane->block * PCNN_BLOCK;
     int64_t step[PCNN_ROW_OPERANDS];
     for (int k = 0; k < site->n_in; k++)
@@ -186,6 +186,13 @@ pcnn_elementwise_plane_accepts(const pcnn_site *site)
         if (site->in[k].layout != PCNN_N16 && pcnn_type_size(&site->in[k].type) != 1)
             return false;
     return true;
+}
+
+int64_t
+pcnn_elementwise_plane_rows(const pcnn_site *site, int k)
+{
+    (void)site, (void)k;
+    return 1;
 }
 
 const char *

@@ -25,6 +25,7 @@ pcnn_status pcnn_elementwise_run(const pcnn_site *site, pcnn_row_function row, d
 void pcnn_elementwise_plane(const pcnn_site *site, const pcnn_plane *plane, pcnn_row_function row,
                             double parameter, bool keeps_zero);
 bool pcnn_elementwise_plane_accepts(const pcnn_site *site);
+int64_t pcnn_elementwise_plane_rows(const pcnn_site *site, int k); /* one: any strip will do */
 
 /* For an implementation with N16 operands: those have the output's shape, the plain ones (numbers,
  * or one number a channel) do not differ from image to image. */

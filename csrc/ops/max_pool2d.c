@@ -101,6 +101,7 @@ forward_plane(const pcnn_site *site, const pcnn_plane *plane, forward_kernel ker
 {
     job job;
     fill_job(&job, site->attrs, &site->in[0], &site->out[0]);
+    (void)pcnn_pool2d_cut(&job.geometry, plane, false);
     kernel(&job.geometry, plane->in[0], plane->out[0], 1);
 }
 
@@ -116,7 +117,14 @@ plane_n16(const pcnn_site *site, const pcnn_plane *plane)
     forward_plane(site, plane, kernels(site)->max_pool2d_n16);
 }
 
-static const pcnn_planes planes_2x2 = {.apply = plane_2x2}, planes_n16 = {.apply = plane_n16};
+static int64_t
+plane_rows(const pcnn_site *site, int k)
+{
+    return pcnn_pool2d_rows(site->attrs, k == 0);
+}
+
+static const pcnn_planes planes_2x2 = {.apply = plane_2x2, .rows = plane_rows},
+                         planes_n16 = {.apply = plane_n16, .rows = plane_rows};
 
 static const pcnn_impl impls[] = {
     {.name = "n16_2x2",
@@ -230,6 +238,7 @@ gradient_plane(const pcnn_site *site, const pcnn_plane *plane, gradient_kernel k
     const pcnn_max_pool2d_grad_attrs *a = site->attrs;
     job job;
     fill_job(&job, &a->window, &site->in[1], &site->in[2]);
+    (void)pcnn_pool2d_cut(&job.geometry, plane, true);
     kernel(&job.geometry, plane->in[0], plane->in[1], plane->in[2], plane->out[0], 1);
     if (a->relu_input)
         pcnn_mask_by_relu(kernels(site), plane->out[0], plane->in[1],
@@ -248,8 +257,15 @@ grad_plane_n16(const pcnn_site *site, const pcnn_plane *plane)
     gradient_plane(site, plane, kernels(site)->max_pool2d_grad_n16);
 }
 
-static const pcnn_planes grad_planes_2x2 = {.apply = grad_plane_2x2},
-                         grad_planes_n16 = {.apply = grad_plane_n16};
+/* Inputs dy, x, y; output dx. */
+static int64_t
+grad_plane_rows(const pcnn_site *site, int k)
+{
+    return pcnn_pool2d_rows(site->attrs, k == 1 || k == 3);
+}
+
+static const pcnn_planes grad_planes_2x2 = {.apply = grad_plane_2x2, .rows = grad_plane_rows},
+                         grad_planes_n16 = {.apply = grad_plane_n16, .rows = grad_plane_rows};
 
 static const pcnn_impl grad_impls[] = {
     {.name = "n16_2x2",

@@ -135,11 +135,12 @@ run_index_plain(const pcnn_site *site)
     return run_index(site, kernels(site)->max_pool2d_index_plain);
 }
 
-/* In a chain: positions are no N16 value, and always lie in one piece. */
+/* In a chain: positions are no N16 value, and always lie in one piece. `row` is of the pooled map. */
 static int8_t *
-index_of_plane(const job *job, void *index, const pcnn_plane *plane)
+index_of_plane(const job *job, void *index, const pcnn_plane *plane, int64_t row)
 {
-    return (int8_t *)index + (plane->block * job->C + plane->channel) * job->index_bytes;
+    return (int8_t *)index + (plane->block * job->C + plane->channel) * job->index_bytes +
+           row * job->geometry.OW * PCNN_BLOCK;
 }
 
 static void
@@ -148,8 +149,9 @@ index_plane(const pcnn_site *site, const pcnn_plane *plane, index_kernel kernel)
     const pcnn_max_pool2d_grad_attrs *a = site->attrs;
     job job;
     fill_job(&job, &a->window, &site->in[0], &site->out[0]);
-    kernel(&job.geometry, plane->in[0], plane->out[0], index_of_plane(&job, plane->out[1], plane),
-           a->relu_input != 0);
+    const int64_t row = pcnn_pool2d_cut(&job.geometry, plane, false);
+    kernel(&job.geometry, plane->in[0], plane->out[0],
+           index_of_plane(&job, plane->out[1], plane, row), a->relu_input != 0);
 }
 
 static void
@@ -164,8 +166,14 @@ index_plane_n16(const pcnn_site *site, const pcnn_plane *plane)
     index_plane(site, plane, kernels(site)->max_pool2d_index_n16);
 }
 
-static const pcnn_planes index_planes_2x2 = {.apply = index_plane_2x2},
-                         index_planes_n16 = {.apply = index_plane_n16};
+static int64_t
+index_plane_rows(const pcnn_site *site, int k)
+{
+    return pcnn_pool2d_rows(site->attrs, k == 0);
+}
+
+static const pcnn_planes index_planes_2x2 = {.apply = index_plane_2x2, .rows = index_plane_rows},
+                         index_planes_n16 = {.apply = index_plane_n16, .rows = index_plane_rows};
 
 static const pcnn_impl index_impls[] = {
     {.name = "n16_2x2",
@@ -252,7 +260,8 @@ scatter_plane(const pcnn_site *site, const pcnn_plane *plane, scatter_kernel ker
     const pcnn_max_pool2d_scatter_attrs *a = site->attrs;
     job job;
     fill_job(&job, &a->window, &site->out[0], &site->in[0]);
-    kernel(&job.geometry, plane->in[0], index_of_plane(&job, site->in[1].data, plane),
+    const int64_t row = pcnn_pool2d_cut(&job.geometry, plane, true);
+    kernel(&job.geometry, plane->in[0], index_of_plane(&job, site->in[1].data, plane, row),
            plane->out[0]);
 }
 
@@ -268,8 +277,17 @@ scatter_plane_n16(const pcnn_site *site, const pcnn_plane *plane)
     scatter_plane(site, plane, kernels(site)->max_pool2d_scatter_n16);
 }
 
-static const pcnn_planes scatter_planes_2x2 = {.apply = scatter_plane_2x2, .cheap = true},
-                         scatter_planes_n16 = {.apply = scatter_plane_n16, .cheap = true};
+/* Inputs dy and positions; output dx. */
+static int64_t
+scatter_plane_rows(const pcnn_site *site, int k)
+{
+    return pcnn_pool2d_rows(site->attrs, k == 2);
+}
+
+static const pcnn_planes scatter_planes_2x2 = {
+    .apply = scatter_plane_2x2, .rows = scatter_plane_rows, .cheap = true};
+static const pcnn_planes scatter_planes_n16 = {
+    .apply = scatter_plane_n16, .rows = scatter_plane_rows, .cheap = true};
 
 static const pcnn_impl scatter_impls[] = {
     {.name = "n16_2x2",

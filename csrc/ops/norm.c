@@ -2,6 +2,7 @@
 #include "ops/norm.h"
 
 #include <math.h>
+#include <string.h>
 
 const pcnn_attr pcnn_norm_attr_list[] = {
     PCNN_ATTR(pcnn_norm_attrs, axis, PCNN_ATTR_INT, "1"),
@@ -128,14 +129,45 @@ pcnn_norm_affine(const void *context, int64_t k, int64_t c)
 /* ---- the same on a plane of N16 ---- */
 
 void
-pcnn_norm_plane(const pcnn_site *site, const pcnn_plane *plane, pcnn_norm_chunk_pass pass)
+pcnn_norm_prepare(const pcnn_site *site, pcnn_plane_job *job)
 {
-    const pcnn_norm_job job = pcnn_norm_make_job(site);
-    for (int64_t i = 0; i < job.view.per_row; i++) {
-        int64_t k = plane->block * job.view.per_row + i;
-        pcnn_chunk chunk = pcnn_channels_chunk(&job.view, k, plane->channel);
-        pass(&job, plane, k, &chunk);
+    const pcnn_norm_job made = pcnn_norm_make_job(site);
+    _Static_assert(sizeof made <= sizeof *job, "a job of planes has room for that of norms");
+    memcpy(job, &made, sizeof made);
+}
+
+void
+pcnn_norm_plane(const pcnn_plane *plane, pcnn_norm_chunk_pass pass)
+{
+    const pcnn_norm_job *job = plane->job;
+    const pcnn_channels *view = &job->view;
+    /* Where rows are longer than chunks, planes are never cut. */
+    const int64_t rows = view->rows > 0 ? view->rows : 1;
+    const int64_t first = plane->begin / rows;
+    const int64_t end =
+        plane->end < job->site->in[0].type.shape[2] ? plane->end / rows : view->per_row;
+    for (int64_t i = first; i < end; i++) {
+        int64_t k = plane->block * view->per_row + i;
+        pcnn_chunk chunk = pcnn_channels_chunk(view, k, plane->channel);
+        chunk.within -= first * view->chunk * (int64_t)view->itemsize;
+        pass(job, plane, k, &chunk);
     }
+}
+
+pcnn_chunk
+pcnn_norm_whole(const pcnn_norm_job *job, const pcnn_plane *plane)
+{
+    const pcnn_channels *view = &job->view;
+    const int64_t rows = plane->end - plane->begin;
+    return (pcnn_chunk){.n = rows * job->site->in[0].type.shape[3] * PCNN_BLOCK,
+                        .lanes = plane->block == view->outer - 1 ? view->lanes : PCNN_BLOCK};
+}
+
+int64_t
+pcnn_norm_plane_rows(const pcnn_site *site, int k)
+{
+    (void)k;
+    return pcnn_norm_make_job(site).view.rows;
 }
 
 static void
@@ -149,21 +181,17 @@ plane_grad_sums(const pcnn_norm_job *job, const pcnn_plane *plane, int64_t k,
 void
 pcnn_norm_plane_grad_sums(const pcnn_site *site, const pcnn_plane *plane)
 {
-    pcnn_norm_plane(site, plane, plane_grad_sums);
-}
-
-static void
-plane_affine(const pcnn_norm_job *job, const pcnn_plane *plane, int64_t k, const pcnn_chunk *chunk)
-{
-    (void)k;
-    affine(job, plane->channel, chunk, (const char *)plane->in[0] + chunk->within,
-           (char *)plane->out[0] + chunk->within);
+    (void)site;
+    pcnn_norm_plane(plane, plane_grad_sums);
 }
 
 void
 pcnn_norm_plane_affine(const pcnn_site *site, const pcnn_plane *plane)
 {
-    pcnn_norm_plane(site, plane, plane_affine);
+    const pcnn_norm_job *job = plane->job;
+    const pcnn_chunk chunk = pcnn_norm_whole(job, plane);
+    (void)site;
+    affine(job, plane->channel, &chunk, plane->in[0], plane->out[0]);
 }
 
 /* ---- which implementation ---- */

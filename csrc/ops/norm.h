@@ -47,10 +47,20 @@ void pcnn_norm_plane_grad_sums(const pcnn_site *site, const pcnn_plane *plane);
 void pcnn_norm_affine(const void *job, int64_t k, int64_t c);
 void pcnn_norm_plane_affine(const pcnn_site *site, const pcnn_plane *plane);
 
-/* Calls `pass` for every chunk k of a plane, with the chunk's offset in the plane in bytes. */
+/* In a chain: the call as a job, once for all its planes. */
+void pcnn_norm_prepare(const pcnn_site *site, pcnn_plane_job *job);
+
+/* Calls `pass` for every chunk k of a plane or strip, which has whole chunks, with the chunk's offset
+ * from its first row in bytes. */
 typedef void (*pcnn_norm_chunk_pass)(const pcnn_norm_job *job, const pcnn_plane *plane, int64_t k,
                                      const pcnn_chunk *chunk);
-void pcnn_norm_plane(const pcnn_site *site, const pcnn_plane *plane, pcnn_norm_chunk_pass pass);
+void pcnn_norm_plane(const pcnn_plane *plane, pcnn_norm_chunk_pass pass);
+
+/* All of a plane or strip as one chunk, for passes whose elements do not depend on each other. */
+pcnn_chunk pcnn_norm_whole(const pcnn_norm_job *job, const pcnn_plane *plane);
+
+/* The rows of a unit in a chain: those of a chunk. */
+int64_t pcnn_norm_plane_rows(const pcnn_site *site, int k);
 
 /* The order of implementations is n16, rows, columns, reference: why one does not take the call. */
 const char *pcnn_norm_refuse_n16(const pcnn_site *site);

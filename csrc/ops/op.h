@@ -66,10 +66,13 @@ typedef struct {
     void *work; /* the booked workspace, 64-byte aligned, contents undefined */
 } pcnn_site;
 
-/* One plane [H][W][16] of a call in N16: a block of sixteen images, a channel. */
+/* One plane [H][W][16] of a call in N16: a block of sixteen images, a channel; or a strip of it. */
 typedef struct {
     int64_t block, channel;
-    const void *const *in; /* of an operand in N16 its plane; of a plain one the whole */
+    int64_t begin, end; /* the rows of output 0 */
+    const void *job;    /* what `prepare` made of the call */
+    const void *const
+        *in; /* of an operand in N16 the strip's first row; of a plain one the whole */
     void *const *out;
 } pcnn_plane;
 
@@ -93,17 +96,29 @@ typedef struct {
     void (*finish)(const pcnn_site *site); /* when all are taken */
 } pcnn_sink;
 
+/* Room for what an implementation makes once of a call in a chain, before its planes. */
+enum { PCNN_PLANE_JOB_BYTES = 256 };
+typedef struct {
+    max_align_t at[PCNN_PLANE_JOB_BYTES / sizeof(max_align_t)];
+} pcnn_plane_job;
+
 /* An implementation whose N16 results depend, plane by plane, on the same planes of its N16 inputs
  * can run in a chain (plan/chain.c): a few steps on a plane while it is in the cache. In `site`,
  * data of N16 operands may be NULL: only `plane` knows where they are. The bits are those of run. */
 typedef struct {
     bool (*accepts)(const pcnn_site *site); /* NULL: every call that the implementation takes */
+    /* What is the same for all planes, made once before they are gone through; or NULL. */
+    void (*prepare)(const pcnn_site *site, pcnn_plane_job *job);
     /* Where numbers of a whole channel are needed first: its planes' sums into the workspace, and
      * when all planes have been seen, what the channel's plain outputs and `apply` need. Else
      * NULL. */
     void (*sums)(const pcnn_site *site, const pcnn_plane *plane);
     void (*finish)(const pcnn_site *site, int64_t channel);
     void (*apply)(const pcnn_site *site, const pcnn_plane *plane); /* fills the N16 outputs */
+    /* Where planes may come in strips: how many rows of its plane a unit of operand k has (inputs
+     * first; all operands are cut into units alike, and the last takes what rows are left). 0: this
+     * call takes whole planes. NULL: every call does. */
+    int64_t (*rows)(const pcnn_site *site, int k);
     bool cheap; /* rather made again from planes at hand than stored and read */
     const pcnn_source *source; /* if one of these is not NULL, all else is */
     const pcnn_sink *sink;

@@ -118,6 +118,33 @@ pcnn_pool2d_refuse_other_than_2x2(const pcnn_site *site)
 }
 
 int64_t
+pcnn_pool2d_rows(const pcnn_window2d *window, bool large)
+{
+    pcnn_pool2d g;
+    fill_geometry(window, &g);
+    for (int64_t i = 0; i < window->padding.n; i++)
+        if (window->padding.at[i])
+            return 0;
+    return g.KH != g.SH ? 0 : large ? g.SH : 1;
+}
+
+int64_t
+pcnn_pool2d_cut(pcnn_pool2d *geometry, const pcnn_plane *plane, bool large)
+{
+    pcnn_pool2d *g = geometry;
+    const int64_t first = large ? plane->begin / g->SH : plane->begin;
+    if (large) {
+        g->OH = plane->end < g->H ? plane->end / g->SH - first : g->OH - first;
+        g->H = plane->end - plane->begin;
+    }
+    else {
+        g->H = plane->end < g->OH ? (plane->end - first) * g->SH : g->H - first * g->SH;
+        g->OH = plane->end - first;
+    }
+    return first;
+}
+
+int64_t
 pcnn_pool2d_map_bytes(const pcnn_tensor *t)
 {
     const int64_t elements = t->type.shape[2] * t->type.shape[3];

@@ -44,6 +44,14 @@ bool pcnn_pool2d_is_2x2(const pcnn_window2d *window);
 /* The refusal of the kernels for that case; the op's attributes begin with the window. */
 const char *pcnn_pool2d_refuse_other_than_2x2(const pcnn_site *site);
 
+/* In a chain, on strips of planes: the rows of a unit, where windows lie side by side and none is
+ * padded above or below, else 0; `large` of x or dx, else of y or dy. */
+int64_t pcnn_pool2d_rows(const pcnn_window2d *window, bool large);
+
+/* Reduces the geometry to a strip, whose output 0 is y, or dx (`large`); the strip's first row of y
+ * or dy. */
+int64_t pcnn_pool2d_cut(pcnn_pool2d *geometry, const pcnn_plane *plane, bool large);
+
 /* Bytes of one map of a value of shape N,C,H,W in its layout (of sixteen images' in N16). */
 int64_t pcnn_pool2d_map_bytes(const pcnn_tensor *t);
 

@@ -45,7 +45,8 @@ parameter(const pcnn_site *site)
         pcnn_elementwise_plane(site, plane, kernels->id##_backward, parameter(site), zero);      \
     }                                                                                            \
     static const pcnn_planes id##_grad_planes = {.apply = plane_##id##_grad,                     \
-                                                 .accepts = pcnn_elementwise_plane_accepts};     \
+                                                 .accepts = pcnn_elementwise_plane_accepts,      \
+                                                 .rows = pcnn_elementwise_plane_rows};           \
     static const pcnn_impl id##_grad_impls[] = {                                                 \
         {"n16", 3, 1, 3, pcnn_elementwise_refuse_n16, NULL, run_##id##_grad, &id##_grad_planes}, \
         {"plain", 0, 0, 3, NULL, NULL, run_##id##_grad, NULL},                                   \
@@ -128,37 +129,39 @@ flat_gradient(pcnn_grad *grad) /* a step function: zero, which is what a missing
 
 enum { KEEPS_NOTHING = 0, KEEPS_X = 1, KEEPS_Y = 2 };
 
-#define FUNCTION(id, text, attributes, keeps, derivative, zero, ns)                           \
-    static pcnn_status run_##id(const pcnn_site *site)                                        \
-    {                                                                                         \
-        const pcnn_kernels *kernels = pcnn_kernels_for(site->out[0].type.dtype);              \
-        return pcnn_elementwise_run(site, kernels->id##_forward, parameter(site), zero, ns);  \
-    }                                                                                         \
-    static void plane_##id(const pcnn_site *site, const pcnn_plane *plane)                    \
-    {                                                                                         \
-        const pcnn_kernels *kernels = pcnn_kernels_for(site->out[0].type.dtype);              \
-        pcnn_elementwise_plane(site, plane, kernels->id##_forward, parameter(site), zero);    \
-    }                                                                                         \
-    static const pcnn_planes id##_planes = {                                                  \
-        .apply = plane_##id, .accepts = pcnn_elementwise_plane_accepts, .cheap = (ns) < 0.5}; \
-    static const pcnn_impl id##_impls[] = {                                                   \
-        {"n16", 1, 1, 1, pcnn_elementwise_refuse_n16, NULL, run_##id, &id##_planes},          \
-        {"plain", 0, 0, 1, NULL, NULL, run_##id, NULL},                                       \
-        {0},                                                                                  \
-    };                                                                                        \
-    const pcnn_op pcnn_op_##id = {                                                            \
-        .name = #id,                                                                          \
-        .doc = text "\n\nx: any shape, float32 or float64; y: the same.",                     \
-        .n_in = 1,                                                                            \
-        .params = {{"x", false}},                                                             \
-        .n_out = 1,                                                                           \
-        .out_names = {"y"},                                                                   \
-        attributes.saves_in = (keeps) == KEEPS_X,                                             \
-        .saves_out = (keeps) == KEEPS_Y,                                                      \
-        .flags = PCNN_OP_FOLLOWS,                                                             \
-        .infer = pcnn_infer_same,                                                             \
-        .gradient = derivative,                                                               \
-        .impls = id##_impls,                                                                  \
+#define FUNCTION(id, text, attributes, keeps, derivative, zero, ns)                          \
+    static pcnn_status run_##id(const pcnn_site *site)                                       \
+    {                                                                                        \
+        const pcnn_kernels *kernels = pcnn_kernels_for(site->out[0].type.dtype);             \
+        return pcnn_elementwise_run(site, kernels->id##_forward, parameter(site), zero, ns); \
+    }                                                                                        \
+    static void plane_##id(const pcnn_site *site, const pcnn_plane *plane)                   \
+    {                                                                                        \
+        const pcnn_kernels *kernels = pcnn_kernels_for(site->out[0].type.dtype);             \
+        pcnn_elementwise_plane(site, plane, kernels->id##_forward, parameter(site), zero);   \
+    }                                                                                        \
+    static const pcnn_planes id##_planes = {.apply = plane_##id,                             \
+                                            .accepts = pcnn_elementwise_plane_accepts,       \
+                                            .rows = pcnn_elementwise_plane_rows,             \
+                                            .cheap = (ns) < 0.5};                            \
+    static const pcnn_impl id##_impls[] = {                                                  \
+        {"n16", 1, 1, 1, pcnn_elementwise_refuse_n16, NULL, run_##id, &id##_planes},         \
+        {"plain", 0, 0, 1, NULL, NULL, run_##id, NULL},                                      \
+        {0},                                                                                 \
+    };                                                                                       \
+    const pcnn_op pcnn_op_##id = {                                                           \
+        .name = #id,                                                                         \
+        .doc = text "\n\nx: any shape, float32 or float64; y: the same.",                    \
+        .n_in = 1,                                                                           \
+        .params = {{"x", false}},                                                            \
+        .n_out = 1,                                                                          \
+        .out_names = {"y"},                                                                  \
+        attributes.saves_in = (keeps) == KEEPS_X,                                            \
+        .saves_out = (keeps) == KEEPS_Y,                                                     \
+        .flags = PCNN_OP_FOLLOWS,                                                            \
+        .infer = pcnn_infer_same,                                                            \
+        .gradient = derivative,                                                              \
+        .impls = id##_impls,                                                                 \
     };
 
 FUNCTION(relu, "y = max(x, 0); NaN stays NaN", NO_ATTRS, KEEPS_Y, relu_gradient, true, 0.3)

@@ -44,6 +44,13 @@ planes_of(const pcnn_pnode *node)
 int64_t pcnn_chain_tile(const pcnn_program *program, const pcnn_pnode *source,
                         const pcnn_pnode *sink, bool kept);
 
+/* chain_strips.c: decides which steps of the chain that starts at node `first` take their planes in
+ * strips, and in which. */
+void pcnn_chain_cut(pcnn_program *program, int32_t first);
+/* Rows of the longest strip of output o of a node that makes strips. */
+int64_t pcnn_longest_strip(const pcnn_program *program, int32_t first, const pcnn_pnode *node,
+                           int o);
+
 /* chain_scratch.c: decides which values of the chain that starts at node `first` are scratch, and
  * where in a piece of scratch memory they lie. */
 pcnn_status pcnn_chain_place(pcnn_program *program, int32_t first);

@@ -134,6 +134,26 @@ place(pcnn_scratch *scratch, plane_block *blocks, int *n_blocks, plane_block b)
         scratch->bytes = b.offset + b.bytes;
 }
 
+/* What only steps of the strips want of node n's output o is a strip; what others want, too, waits in
+ * its place while they run. */
+static void
+set_strip(const pcnn_program *program, int32_t first, int32_t n, int o, plane_block *b)
+{
+    pcnn_pvalue *value = &program->values[program->nodes[n].out[o]];
+    const pcnn_scratch *scratch = program->nodes[first].scratch;
+    const int32_t begin = first + scratch->first_cut, end = first + scratch->end_cut;
+    if (scratch->strips == 0 || b->first >= end || b->last < begin)
+        return;
+    value->strip = n >= begin && b->last < end;
+    if (value->strip) {
+        b->bytes /= value->type.shape[2];
+        b->bytes *= pcnn_longest_strip(program, first, &program->nodes[n], o);
+        return;
+    }
+    b->first = b->first < begin ? b->first : begin;
+    b->last = b->last >= end ? b->last : end - 1;
+}
+
 pcnn_status
 pcnn_chain_place(pcnn_program *program, int32_t first)
 {
@@ -145,6 +165,7 @@ pcnn_chain_place(pcnn_program *program, int32_t first)
     if (scratch == NULL)
         return pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
     set_phases(program, first);
+    pcnn_chain_cut(program, first);
     bool kept = false; /* what the source makes, for later phases */
     if (source) {
         int32_t last, until = read_until(program, first, first, head->out[0], &last);
@@ -165,7 +186,9 @@ pcnn_chain_place(pcnn_program *program, int32_t first)
             const int32_t until = read_until(program, first, n, node->out[o], &b.last);
             if (until < 0 || until > node->until)
                 continue;
-            b.bytes = (pcnn_plane_bytes(&value->type) + 63) / 64 * 64;
+            b.bytes = pcnn_plane_bytes(&value->type);
+            set_strip(program, first, n, o, &b);
+            b.bytes = (b.bytes + 63) / 64 * 64;
             if ((source && n == first) || (sink && node->out[o] == sink->in[1])) {
                 /* Planes that wait for the others of their tile, and for later phases. */
                 value->kept = kept && n == first;

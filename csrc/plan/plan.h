@@ -20,6 +20,7 @@ typedef struct {
     pcnn_layout layout : 8;
     bool scratch : 1; /* never whole: a plane or a tile at a time, inside a chain */
     bool kept : 1;    /* scratch: the planes of a tile of all blocks, for later phases */
+    bool strip : 1;   /* scratch: a strip of a plane */
     int32_t external; /* index of the caller's memory it lives in, or -1 */
     int32_t output;   /* index of the output buffer it lives in, or -1 */
     int32_t root;     /* the value whose arena memory it shares (itself if none) */
@@ -34,6 +35,9 @@ typedef struct {
     int64_t bytes, pieces; /* of a piece, and how many */
     int64_t offset;        /* in the arena */
     int64_t tile;          /* channels of a tile, at most, where a source or a sink makes tiles */
+    /* Steps first_cut .. end_cut - 1 take a plane in so many strips, where there are any. */
+    int64_t strips;
+    int32_t first_cut, end_cut;
 } pcnn_scratch;
 
 typedef struct {
@@ -48,6 +52,7 @@ typedef struct {
     /* Steps that run together, plane by plane (chain.c) or as pieces in a row (group.c). */
     int8_t chain; /* of its first step: how many; of the others: -1; of a step alone: 0 */
     int8_t phase, until; /* when it reads first; and last, as it may run again in later phases */
+    int32_t units;       /* of a strip, where it takes strips; else 0 */
     bool effect, dead;
     int32_t origin;     /* which node of the segment it came from */
     double ns, last_ns; /* time spent while profiling: in all runs, in the last one */

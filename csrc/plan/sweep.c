@@ -14,23 +14,30 @@ enum { INPUTS = 8, GRAIN_BYTES = 1 << 15 };
 
 /* Where an operand is: plane p = block * C + channel of a value at base + p * step; in scratch
  * memory (no base); or a whole (step 0). Of a tile, scratch memory has all planes, `channel` apart;
- * of planes that are kept, those of all blocks, `block` apart. */
+ * of planes that are kept, those of all blocks, `block` apart. Strips of a plane are `strip` apart,
+ * or in the same place, where no more of it is kept. */
 typedef struct {
     char *base;
-    int64_t step, scratch, block, channel;
+    int64_t step, scratch, block, channel, strip;
 } operand;
 
 typedef struct {
     const pcnn_planes *planes;
     pcnn_site site;
     int32_t phase, until;
+    int64_t height, rows; /* of output 0's planes, and of its strips where there are any */
     operand in[INPUTS], out[PCNN_MAX_OUT];
+    int8_t moving[INPUTS + PCNN_MAX_OUT]; /* the operands whose strips are apart, inputs first */
+    int n_moving;
+    pcnn_plane_job job;
 } step;
 
 typedef struct {
     step steps[PCNN_CHAIN_STEPS];
     int n_steps;
     int32_t phases, phase;
+    int64_t strips; /* of planes for steps first_cut .. end_cut - 1; or 0 */
+    int first_cut, end_cut;
     int64_t blocks, C;
     const pcnn_source *source; /* of the first step, or NULL */
     const pcnn_sink *sink;     /* of the last step, or NULL */
@@ -60,8 +67,33 @@ set_tiled(operand *o, const pcnn_pvalue *value, int64_t tile)
     o->block = value->kept ? tile * o->step : 0;
 }
 
+/* Where the strips of a step's operands are. */
+static void
+set_strips(step *step, const pcnn_pnode *node, const pcnn_pvalue *values)
+{
+    const pcnn_site *site = &step->site;
+    step->n_moving = 0;
+    step->height = site->out[0].type.ndim == 4 ? site->out[0].type.shape[2] : 0;
+    if (node->units == 0)
+        return;
+    for (int k = 0; k < node->n_in + node->n_out; k++) {
+        const bool in = k < node->n_in;
+        const int32_t v = in ? node->in[k] : node->out[k - node->n_in];
+        operand *o = in ? &step->in[k] : &step->out[k - node->n_in];
+        if (v < 0 || o->step == 0)
+            continue;
+        const int64_t rows = node->units * step->planes->rows(site, k);
+        if (!in && k == node->n_in)
+            step->rows = rows;
+        if (values[v].strip)
+            continue;
+        o->strip = o->step / values[v].type.shape[2] * rows;
+        step->moving[step->n_moving++] = (int8_t)k;
+    }
+}
+
 /* `place` is the channel's in its tile. */
-static void *
+static char *
 address_of(const operand *o, int64_t plane, int64_t block, int64_t place, char *piece)
 {
     if (o->base)
@@ -69,24 +101,72 @@ address_of(const operand *o, int64_t plane, int64_t block, int64_t place, char *
     return o->step ? piece + o->scratch + block * o->block + place * o->channel : NULL;
 }
 
+/* A step's operands for the plane in hand, and what it is to do with them; NULL: nothing. */
+typedef struct {
+    const void *in[INPUTS];
+    void *out[PCNN_MAX_OUT];
+    pcnn_plane plane;
+    void (*run)(const pcnn_site *, const pcnn_plane *);
+} placed;
+
+static void
+place_step(const step *step, int32_t phase, int64_t block, int64_t channel, int64_t number,
+           int64_t place, char *piece, placed *p)
+{
+    const pcnn_planes *planes = step->planes;
+    p->run = NULL;
+    if (phase < step->phase || phase > step->until)
+        return;
+    p->run = planes->sums && step->phase == phase ? planes->sums : planes->apply;
+    for (int i = 0; i < step->site.n_in; i++)
+        p->in[i] = address_of(&step->in[i], number, block, place, piece);
+    for (int o = 0; o < step->site.n_out; o++)
+        p->out[o] = address_of(&step->out[o], number, block, place, piece);
+    p->plane = (pcnn_plane){.block = block,
+                            .channel = channel,
+                            .end = step->height,
+                            .job = &step->job,
+                            .in = p->in,
+                            .out = p->out};
+}
+
+/* To the next strip of a plane, or the first one. */
+static void
+go_to_strip(const step *step, placed *p, int64_t strip, int64_t strips)
+{
+    for (int m = 0; m < step->n_moving && strip > 0; m++) {
+        const int k = step->moving[m];
+        if (k < step->site.n_in)
+            p->in[k] = (const char *)p->in[k] + step->in[k].strip;
+        else
+            p->out[k - step->site.n_in] =
+                (char *)p->out[k - step->site.n_in] + step->out[k - step->site.n_in].strip;
+    }
+    p->plane.begin = strip * step->rows;
+    p->plane.end = strip + 1 < strips ? p->plane.begin + step->rows : step->height;
+}
+
 /* All that `phase` does on one plane, which has this place in its tile. */
 static void
 run_plane(const sweep *s, int32_t phase, int64_t block, int64_t channel, int64_t place, char *piece)
 {
-    const void *in[INPUTS];
-    void *out[PCNN_MAX_OUT];
-    const pcnn_plane plane = {block, channel, in, out};
     const int64_t number = block * s->C + channel;
-    for (int k = s->source ? 1 : 0; k < s->n_steps - (s->sink ? 1 : 0); k++) {
-        const step *step = &s->steps[k];
-        const bool sums = step->planes->sums && step->phase == phase;
-        if (phase < step->phase || phase > step->until)
-            continue;
-        for (int i = 0; i < step->site.n_in; i++)
-            in[i] = address_of(&step->in[i], number, block, place, piece);
-        for (int o = 0; o < step->site.n_out; o++)
-            out[o] = address_of(&step->out[o], number, block, place, piece);
-        (sums ? step->planes->sums : step->planes->apply)(&step->site, &plane);
+    const int first = s->source ? 1 : 0, end = s->n_steps - (s->sink ? 1 : 0);
+    placed at[PCNN_CHAIN_STEPS];
+    for (int k = first; k < end; k++)
+        place_step(&s->steps[k], phase, block, channel, number, place, piece, &at[k]);
+    for (int k = first; k < end; k++) {
+        const bool cut = s->strips > 0 && k == s->first_cut;
+        const int behind = cut ? s->end_cut : k + 1;
+        const int64_t strips = cut ? s->strips : 1;
+        for (int64_t strip = 0; strip < strips; strip++)
+            for (int i = k; i < behind; i++)
+                if (at[i].run) {
+                    if (cut)
+                        go_to_strip(&s->steps[i], &at[i], strip, strips);
+                    at[i].run(&s->steps[i].site, &at[i].plane);
+                }
+        k = behind - 1;
     }
 }
 
@@ -235,7 +315,10 @@ pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_te
     sweep s = {.n_steps = nodes->chain,
                .pieces = arena + nodes->scratch->offset,
                .piece_bytes = nodes->scratch->bytes,
-               .n_pieces = nodes->scratch->pieces};
+               .n_pieces = nodes->scratch->pieces,
+               .strips = nodes->scratch->strips,
+               .first_cut = nodes->scratch->first_cut,
+               .end_cut = nodes->scratch->end_cut};
     const pcnn_pnode *tail = nodes + nodes->chain - 1;
     s.source = nodes->impl->planes->source;
     s.sink = tail->impl->planes->sink;
@@ -270,6 +353,9 @@ pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_te
             kept |= value->kept;
             bytes += step->out[o].step;
         }
+        set_strips(step, node, values);
+        if (step->planes->prepare)
+            step->planes->prepare(&step->site, &step->job);
         const int32_t phases = node->until + 1;
         s.phases = phases > s.phases ? phases : s.phases;
     }
