@@ -92,6 +92,15 @@ for (c, h, w), (oc, kh, kw), attributes in _CONVOLUTIONS:
 for n in range(1, 34):
     add("conv2d", (n, 2, 5, 6), (3, 2, 3, 3), (3,), exact=True, padding=(1, 1, 1, 1))
 add("conv2d", (0, 2, 5, 6), (3, 2, 3, 3), (3,), exact=True)
+# Rows of three-column kernels over few channels: every size of tile that there is, narrow maps
+# under wide padding, more taps than these tiles are for.
+for width in (3, 4, 5, 6, 7, 9, 11, 13, *range(15, 29, 2), 28):
+    add("conv2d", (16, 1, 4, width + 2), (3, 1, 3, 3), (3,), exact=True)
+    add("conv2d", (9, 2, 3, width), (5, 2, 2, 3), (5,), exact=True, padding=(1, 0, 1, 1))
+for width, sides in ((1, 8), (2, 14), (3, 5)):
+    add("conv2d", (20, 1, 2, width), (2, 1, 3, 3), (2,), exact=True, padding=(4, 4, sides, sides))
+add("conv2d", (24, 3, 5, 16), (7, 3, 3, 3), None, exact=True, stride=(2, 1), padding=(1, 1, 1, 1))
+add("conv2d", (16, 3, 5, 16), (7, 3, 4, 3), (7,), exact=True, padding=(1, 1, 1, 1))
 # Plain layout cut into strips: wide rows, many pixels with strides, short rows of many channels.
 add("conv2d", (1, 1, 3, 300), (2, 1, 3, 3), (2,), exact=True)
 add("conv2d", (2, 1, 36, 36), (3, 1, 3, 3), (3,), exact=True, stride=(2, 2))

@@ -12,12 +12,15 @@
  * wait in y: planes that are a power of two apart would fall on the same few lines of the cache.
  * Bias and activation are applied before y leaves it.
  *
+ * First layers with three columns of taps have tiles of their own (conv2d_columns.h).
+ *
  * A block with at most eight images is computed by halves of its lines: twice the pixels by half
  * the vectors in as many accumulators. The other half of y is written as zeros. */
 #include "isa/kernels.h"
 #include "isa/vecmath.h"
 #include "ops/activation.h"
 #include "ops/conv2d.h"
+#include "ops/conv2d_columns.h"
 
 /* 12 of 16 registers, 24 of 32: two chains of multiply-adds need 8 to 10 accumulators in flight.
  * Without FMA a product needs a register of its own. */
@@ -276,6 +279,7 @@ PCNN_K(conv2d_n16)(const void *geometry, const void *x, const void *packed, cons
     const bool half = HALF > 0 && images <= HALF_LINE;
     const bool unfinished = (images < PCNN_BLOCK && !half) || g->activation == PCNN_ACT_SIGMOID ||
                             g->activation == PCNN_ACT_TANH;
+    const bool columns = !half && columns_accept(g);
     /* At least one chunk, as without channels y is still b. */
     const int64_t chunks = g->C ? pcnn_tiles(g->C, PCNN_CONV2D_CHUNK) : 1;
     for (int64_t chunk = 0; chunk < chunks; chunk++)
@@ -283,10 +287,14 @@ PCNN_K(conv2d_n16)(const void *geometry, const void *x, const void *packed, cons
             const int64_t oc0 = pcnn_tile_begin(g->OC, tiles, t);
             const int64_t size = pcnn_tile_begin(g->OC, tiles, t + 1) - oc0;
             real *out = (real *)y + oc0 * g->y_channel * PCNN_BLOCK;
-            rows_of_size[size - 1][half](
-                g, x, (const real *)packed + oc0 * g->C * g->KH * g->KW,
-                bias ? (const real *)bias + oc0 : NULL, out, pcnn_tile_begin(g->C, chunks, chunk),
-                pcnn_tile_begin(g->C, chunks, chunk + 1), oh0, oh1, images);
+            const real *w = (const real *)packed + oc0 * g->C * g->KH * g->KW;
+            const real *b = bias ? (const real *)bias + oc0 : NULL;
+            if (columns)
+                column_rows(g, size, x, w, b, out, oh0, oh1);
+            else
+                rows_of_size[size - 1][half](g, x, w, b, out, pcnn_tile_begin(g->C, chunks, chunk),
+                                             pcnn_tile_begin(g->C, chunks, chunk + 1), oh0, oh1,
+                                             images);
             if (unfinished && chunk == chunks - 1)
                 finish(g, size, out, oh0, oh1, images);
         }
