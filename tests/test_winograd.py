@@ -2,7 +2,7 @@
 
 Two ways of being right are checked apart. In float64, with weights that make all fractions whole
 (multiples of 59049 = 243 * 243: the transform of weights has parts of 243), every step is exact and
-so must be the result. In float32 the points 3/4 and 3/2 need more bits than there are; there sums
+so must be the result. In float32 most points need more bits than there are; there sums
 of small whole numbers must round to the right whole numbers, and sums of real numbers must lie
 within the bound that all float32 kernels are held to.
 """
@@ -48,6 +48,20 @@ class Shape:
         return f"{self.n}x{self.c}x{self.h}x{self.w}-{self.oc}-p{sides}-k{self.k}"
 
 
+# Shapes whose gradient of the weights takes eight points, F(6x6, 3x3) and F(4x4, 5x5): long sums, and
+# maps that few such tiles cover.
+EIGHT = [
+    Shape(24, 3, 8, 8, 5),  # whole tiles
+    Shape(23, 20, 13, 13, 33),
+    Shape(33, 20, 12, 7, 33, (0, 2, 1, 0)),  # uneven
+    Shape(50, 5, 4, 6, 9, (2, 2, 0, 2)),  # mostly padding
+    Shape(8, 2, 6, 41, 3, (1, 1, 1, 1)),  # a row of more tiles than are transformed together
+    Shape(81, 3, 8, 8, 5, k=5),
+    Shape(29, 6, 16, 16, 17, k=5),
+    Shape(17, 7, 10, 12, 33, (2, 2, 2, 2), k=5),
+    Shape(330, 5, 4, 4, 9, (2, 2, 2, 2), k=5),
+    Shape(12, 2, 6, 47, 3, (1, 1, 1, 1), k=5),
+]
 SHAPES = [
     Shape(16, 3, 6, 6, 5),  # one whole tile
     Shape(8, 1, 3, 3, 1),  # one output
@@ -69,6 +83,7 @@ SHAPES = [
     Shape(8, 4, 3, 9, 7, (5, 6, 0, 7), k=5),
     Shape(31, 33, 8, 8, 65, (2, 2, 2, 2), k=5),
     Shape(8, 2, 5, 23, 3, (1, 1, 1, 1), k=5),
+    *EIGHT,
 ]
 BATCHES = [
     Shape(n, 5, 7, 6, 9, (1, 1, 1, 1), k=k)
@@ -162,10 +177,11 @@ def ran_everywhere(passes: Passes) -> None:
 @pytest.mark.parametrize("name", ISAS)
 @pytest.mark.parametrize("shape", SHAPES + BATCHES, ids=str)
 def test_whole_numbers_are_exact_in_float64(shape: Shape, name: str) -> None:
-    """With six points. The fractions of seven (5x5, long sums) are not whole for any data."""
+    """With six points, and eight. The fractions of seven (5x5, long sums) never are whole."""
     pixels = shape.n * (shape.h + sum(shape.padding[:2]) - shape.k + 1)
     pixels *= shape.w + sum(shape.padding[2:]) - shape.k + 1
-    six = {"y": shape.c < 10, "dx": shape.oc < 16, "dw": pixels < 512, "db": True}
+    exact = {"y": shape.c < 10, "dx": shape.oc < 16, "db": True}
+    exact["dw"] = pixels < 512 or shape in EIGHT
     for scaled, results in (("w", ("y", "dx")), ("dy", ("dw", "db"))):
         given = problem(shape, "float64", "whole")
         setattr(given, scaled, getattr(given, scaled) * 243 * 243)
@@ -174,7 +190,7 @@ def test_whole_numbers_are_exact_in_float64(shape: Shape, name: str) -> None:
         ran_everywhere(passes)
         want, size = given.exact(), given.exact(magnitude=True)
         for what in results:
-            if shape.k == 3 or six[what]:
+            if shape.k == 3 or exact[what]:
                 np.testing.assert_array_equal(getattr(passes, what), want[what], what)
             error = float(np.max(np.abs(getattr(passes, what) - want[what])))
             assert error <= 100 * 2.0**-53 * float(np.max(size[what])), what
@@ -209,6 +225,9 @@ CHOSEN = [
     Shape(100, 16, 14, 14, 32, (2, 2, 2, 2), k=5),
     Shape(96, 10, 12, 12, 20, k=5),
     Shape(128, 6, 14, 14, 16, k=5),
+    # The shortest sums of the weights' gradient that eight points do.
+    Shape(49, 64, 5, 5, 64, (1, 1, 1, 1)),
+    Shape(81, 32, 8, 8, 64, k=5),
 ]
 
 
@@ -221,6 +240,23 @@ def test_real_numbers_within_the_bound(shape: Shape, kind: str) -> None:
         passes = given.run()
     chosen = {op for op, impl in passes.impls.items() if impl == "winograd"}
     assert chosen == CONVOLUTIONS
+    within_the_bound(given, passes)
+
+
+@pytest.mark.parametrize(
+    "shape", [Shape(115, 32, 3, 3, 64, (2,) * 4, k=5), Shape(20, 64, 3, 3, 64, (1,) * 4)], ids=str
+)
+def test_corners_of_small_maps_sum_directly(shape: Shape) -> None:
+    """Weights at the kernel's corners meet few pixels where much is padding: short sums for dw."""
+    given = problem(shape, "float32", "relu")
+    with winograd(AUTO):
+        passes = given.run()
+    assert passes.impls["conv2d_dw"] == "n16"
+    within_the_bound(given, passes)
+
+
+def within_the_bound(given: Problem, passes: Passes) -> None:
+    shape = given.shape
     want, size = given.exact(), given.exact(magnitude=True)
     pixels = shape.n * given.dy.shape[2] * given.dy.shape[3]
     taps = shape.k * shape.k

@@ -26,6 +26,7 @@
 enum {
     PCNN_WINOGRAD_PAD = 16, /* reals between the elements of a buffer */
     PCNN_WINOGRAD_STRIP = 8, /* tiles, side by side, that are transformed together, at most */
+    PCNN_WINOGRAD_STRIP_OUTPUTS = 32, /* and their outputs */
     PCNN_WINOGRAD_COLUMNS = 16, /* columns that are multiplied together, at most */
     PCNN_WINOGRAD_SLOTS = 8, /* pieces of scratch memory, and so threads that can work at once */
 };
@@ -98,9 +99,11 @@ static inline pcnn_winograd_strip
 pcnn_winograd_strip_of(const pcnn_conv2d_geometry *g, int64_t column, int64_t end)
 {
     const int64_t across = pcnn_winograd_tile_columns(g), j = column % across;
+    const int64_t most = PCNN_WINOGRAD_STRIP_OUTPUTS / g->tile;
     pcnn_winograd_strip strip = {.tiles = across - j};
     strip.tiles = strip.tiles < end - column ? strip.tiles : end - column;
     strip.tiles = strip.tiles < PCNN_WINOGRAD_STRIP ? strip.tiles : PCNN_WINOGRAD_STRIP;
+    strip.tiles = strip.tiles < most ? strip.tiles : most;
     for (int64_t t = 0; t <= strip.tiles; t++)
         strip.first[t] =
             pcnn_winograd_first(g->OW, across, j + t) - pcnn_winograd_first(g->OW, across, j);

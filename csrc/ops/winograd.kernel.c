@@ -32,10 +32,10 @@ PCNN_K(winograd_channels)(void)
 
 /* Tiles of channels tile0 .. tile1-1. */
 ALWAYS_INLINE void
-transform_weights(const int T, const pcnn_conv2d_geometry *g, const real *weights,
+transform_weights(const int T, const int K, const pcnn_conv2d_geometry *g, const real *weights,
                   real *transformed, int64_t step, int64_t tile0, int64_t tile1)
 {
-    const int K = winograd_kernel(T), P = winograd_points(T);
+    const int P = winograd_points(T, K);
     const int64_t tiles = pcnn_tiles(g->OC, CHANNELS);
     for (int64_t t = tile0; t < tile1; t++) {
         const int64_t oc0 = pcnn_tile_begin(g->OC, tiles, t);
@@ -56,22 +56,22 @@ transform_weights(const int T, const pcnn_conv2d_geometry *g, const real *weight
             real *to = transformed + (oc0 * g->C + c * size);
             const bool whole = c * size + wide <= g->C * size;
             for (int64_t v = 0; v < wide; v += LANES) {
-                vec half[7][5];
+                vec half[WINOGRAD_POINTS][5];
                 UNROLL
                 for (int j = 0; j < K; j++) {
-                    vec column[5], r[7];
+                    vec column[5], r[WINOGRAD_POINTS];
                     UNROLL
                     for (int i = 0; i < K; i++)
                         column[i] = vload(&tap[K * i + j][v]);
-                    winograd_weights(T, column, r);
+                    winograd_weights(T, K, column, r);
                     UNROLL
                     for (int i = 0; i < P; i++)
                         half[i][j] = r[i];
                 }
                 UNROLL
                 for (int i = 0; i < P; i++) {
-                    vec r[7];
-                    winograd_weights(T, half[i], r);
+                    vec r[WINOGRAD_POINTS];
+                    winograd_weights(T, K, half[i], r);
                     UNROLL
                     for (int j = 0; j < P; j++) {
                         real *at = to + (P * i + j) * step + v;
@@ -93,12 +93,7 @@ PCNN_K(winograd_weights)(const void *geometry, const void *weights, void *transf
                          int64_t tile0, int64_t tile1)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->tile == 4)
-        transform_weights(4, g, weights, transformed, step, tile0, tile1);
-    else if (g->tile == 3)
-        transform_weights(3, g, weights, transformed, step, tile0, tile1);
-    else
-        transform_weights(2, g, weights, transformed, step, tile0, tile1);
+    WINOGRAD_CALL(transform_weights, g, weights, transformed, step, tile0, tile1);
 }
 
 /* ---- x ---- */
@@ -111,12 +106,12 @@ clip(int64_t value, int64_t low, int64_t high)
 
 /* half = B' d for one column of pixels, of which rows i0 .. i1-1 exist. */
 ALWAYS_INLINE void
-transform_pixels(const int T, const real *from, int64_t row, int64_t plane, int64_t live,
-                 int64_t i0, int64_t i1, real half[7][PCNN_BLOCK])
+transform_pixels(const int T, const int K, const real *from, int64_t row, int64_t plane,
+                 int64_t live, int64_t i0, int64_t i1, real half[WINOGRAD_POINTS][PCNN_BLOCK])
 {
-    const int P = winograd_points(T);
+    const int P = winograd_points(T, K);
     for (int64_t v = 0; v < live; v += LANES) {
-        vec d[7], r[7];
+        vec d[WINOGRAD_POINTS], r[WINOGRAD_POINTS];
         UNROLL
         for (int i = 0; i < P; i++) {
             const bool exists = i >= i0 && i < i1;
@@ -124,7 +119,7 @@ transform_pixels(const int T, const real *from, int64_t row, int64_t plane, int6
             if (exists && v == 0)
                 winograd_prefetch(from + i * row, plane);
         }
-        winograd_input(T, d, r);
+        winograd_input(T, K, d, r);
         UNROLL
         for (int i = 0; i < P; i++)
             vstore(half[i] + v, r[i]);
@@ -134,12 +129,13 @@ transform_pixels(const int T, const real *from, int64_t row, int64_t plane, int6
 /* V = B' d B for tiles side by side, which share columns of pixels. Loops that are not unrolled
  * keep numbers and addresses in registers. */
 ALWAYS_INLINE void
-transform_inputs(const int T, const pcnn_conv2d_geometry *g, const real *x, real *V, int64_t step,
-                 int64_t N, int64_t begin, int64_t end)
+transform_inputs(const int T, const int K, const pcnn_conv2d_geometry *g, const real *x, real *V,
+                 int64_t step, int64_t N, int64_t begin, int64_t end)
 {
-    const int P = winograd_points(T);
+    const int P = winograd_points(T, K);
     const int64_t row = g->W * PCNN_BLOCK, plane = g->H * row, V_column = g->C * PCNN_BLOCK;
-    _Alignas(64) real half[PCNN_WINOGRAD_STRIP * 4 + 2][7][PCNN_BLOCK];
+    _Alignas(64)
+        real half[PCNN_WINOGRAD_STRIP_OUTPUTS + WINOGRAD_TAPS - 1][WINOGRAD_POINTS][PCNN_BLOCK];
     for (int64_t column = begin, tiles; column < end; column += tiles) {
         const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
         const pcnn_winograd_strip strip = pcnn_winograd_strip_of(g, column, end);
@@ -158,13 +154,15 @@ transform_inputs(const int T, const pcnn_conv2d_geometry *g, const real *x, real
         for (int64_t c = 0; c < g->C; c++, from += plane) {
             if (i1 - i0 == P)
                 for (int64_t j = j0; j < j1; j++)
-                    transform_pixels(T, from + j * PCNN_BLOCK, row, plane, live, 0, P, half[j]);
+                    transform_pixels(T, K, from + j * PCNN_BLOCK, row, plane, live, 0, P, half[j]);
             else if (i1 - i0 == P - 1 && i0 == 0)
                 for (int64_t j = j0; j < j1; j++)
-                    transform_pixels(T, from + j * PCNN_BLOCK, row, plane, live, 0, P - 1, half[j]);
+                    transform_pixels(T, K, from + j * PCNN_BLOCK, row, plane, live, 0, P - 1,
+                                     half[j]);
             else
                 for (int64_t j = j0; j < j1; j++)
-                    transform_pixels(T, from + j * PCNN_BLOCK, row, plane, live, i0, i1, half[j]);
+                    transform_pixels(T, K, from + j * PCNN_BLOCK, row, plane, live, i0, i1,
+                                     half[j]);
             real *tile = V + (column - begin) * V_column + c * PCNN_BLOCK;
             for (int64_t t = 0; t < tiles; t++, tile += V_column) {
                 const bool whole = strip.first[t + 1] - strip.first[t] == T;
@@ -172,12 +170,12 @@ transform_inputs(const int T, const pcnn_conv2d_geometry *g, const real *x, real
                 NO_UNROLL
                 for (int64_t i = 0; i < points; i++, to += P * step)
                     for (int64_t v = 0; v < live; v += LANES) {
-                        vec d[7], r[7];
+                        vec d[WINOGRAD_POINTS], r[WINOGRAD_POINTS];
                         UNROLL
                         for (int j = 0; j < P - 1; j++)
                             d[j] = vload(&half[strip.first[t] + j][i][v]);
                         d[P - 1] = whole ? vload(&half[strip.first[t] + P - 1][i][v]) : (vec){0};
-                        winograd_input(T, d, r);
+                        winograd_input(T, K, d, r);
                         UNROLL
                         for (int j = 0; j < P; j++)
                             vstore(to + j * step + v, r[j]);
@@ -193,12 +191,7 @@ PCNN_K(winograd_input)(const void *geometry, const void *x, void *V, int64_t ste
                        int64_t begin, int64_t end)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->tile == 4)
-        transform_inputs(4, g, x, V, step, N, begin, end);
-    else if (g->tile == 3)
-        transform_inputs(3, g, x, V, step, N, begin, end);
-    else
-        transform_inputs(2, g, x, V, step, N, begin, end);
+    WINOGRAD_CALL_LONG(transform_inputs, g, x, V, step, N, begin, end);
 }
 
 /* ---- products ---- */
@@ -343,21 +336,21 @@ finished(vec value, int64_t v, const ending *end)
 
 /* y = activation(A' M A + b): the rows x columns outputs that a tile has. */
 ALWAYS_INLINE void
-transform_output(const int T, const real *M, int64_t step, real *y, int64_t y_channel,
+transform_output(const int T, const int K, const real *M, int64_t step, real *y, int64_t y_channel,
                  int64_t y_row, int64_t y_column, int64_t rows, int64_t columns, const ending *end)
 {
     _Alignas(64) real half[7][4][PCNN_BLOCK];
-    const int P = winograd_points(T);
+    const int P = winograd_points(T, K);
     const int64_t points = columns == T ? P : P - 1;
     NO_UNROLL
     for (int64_t j = 0; j < points; j++, M += step)
         for (int64_t v = 0; v < end->live; v += LANES) {
-            vec m[7], r[4];
+            vec m[WINOGRAD_POINTS], r[4];
             UNROLL
             for (int i = 0; i < P - 1; i++)
                 m[i] = vload(M + P * i * step + v);
             m[P - 1] = rows == T ? vload(M + P * (P - 1) * step + v) : (vec){0};
-            winograd_output(T, m, r);
+            winograd_output(T, K, m, r);
             UNROLL
             for (int i = 0; i < T; i++)
                 vstore(&half[j][i][v], r[i]);
@@ -365,12 +358,12 @@ transform_output(const int T, const real *M, int64_t step, real *y, int64_t y_ch
     NO_UNROLL
     for (int64_t i = 0; i < rows; i++, y += y_row) {
         for (int64_t v = 0; v < end->live; v += LANES) {
-            vec m[7], r[4];
+            vec m[WINOGRAD_POINTS], r[4];
             UNROLL
             for (int j = 0; j < P - 1; j++)
                 m[j] = vload(&half[j][i][v]);
             m[P - 1] = columns == T ? vload(&half[P - 1][i][v]) : (vec){0};
-            winograd_output(T, m, r);
+            winograd_output(T, K, m, r);
             UNROLL
             for (int j = 0; j < T; j++)
                 if (j < columns) {
@@ -386,9 +379,9 @@ transform_output(const int T, const real *M, int64_t step, real *y, int64_t y_ch
 }
 
 ALWAYS_INLINE void
-transform_outputs(const int T, const pcnn_conv2d_geometry *g, const real *M, int64_t step,
-                  const real *bias, real *y, int64_t N, int64_t begin, int64_t end, int64_t oc0,
-                  int64_t oc1)
+transform_outputs(const int T, const int K, const pcnn_conv2d_geometry *g, const real *M,
+                  int64_t step, const real *bias, real *y, int64_t N, int64_t begin, int64_t end,
+                  int64_t oc0, int64_t oc1)
 {
     const int64_t y_channel = g->y_channel * PCNN_BLOCK;
     const int64_t y_row = g->y_row * PCNN_BLOCK, y_column = g->y_column * PCNN_BLOCK;
@@ -409,7 +402,7 @@ transform_outputs(const int T, const pcnn_conv2d_geometry *g, const real *M, int
         for (int64_t oc = oc0; oc < oc1; oc++) {
             how.offset = vset(bias ? bias[oc] : 0);
             for (int64_t t = 0; t < tiles; t++)
-                transform_output(T, from + t * M_column, step, to + strip.first[t] * y_column,
+                transform_output(T, K, from + t * M_column, step, to + strip.first[t] * y_column,
                                  y_channel, y_row, y_column, at.rows,
                                  strip.first[t + 1] - strip.first[t], &how);
             from += PCNN_BLOCK;
@@ -424,10 +417,5 @@ PCNN_K(winograd_output)(const void *geometry, const void *M, int64_t step, const
                         void *y, int64_t N, int64_t begin, int64_t end, int64_t oc0, int64_t oc1)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->tile == 4)
-        transform_outputs(4, g, M, step, bias, y, N, begin, end, oc0, oc1);
-    else if (g->tile == 3)
-        transform_outputs(3, g, M, step, bias, y, N, begin, end, oc0, oc1);
-    else
-        transform_outputs(2, g, M, step, bias, y, N, begin, end, oc0, oc1);
+    WINOGRAD_CALL(transform_outputs, g, M, step, bias, y, N, begin, end, oc0, oc1);
 }

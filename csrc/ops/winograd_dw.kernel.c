@@ -8,7 +8,8 @@
  *
  *     V[e][column][c][16]     as in the forward pass
  *     D[e][panel][column][16][LANES]  a panel is LANES output channels, zeros behind the last
- *     sums[e][c][panel][LANES]        kept over many columns */
+ *     sums[e][c][panel][LANES]        kept over many columns
+ *     taps[c][panel][K * K][LANES]    the transformed sums */
 #include "isa/kernels.h"
 #include "isa/vec.h"
 #include "ops/quad.h"
@@ -61,14 +62,16 @@ minimum(int64_t a, int64_t b)
  * Pixels are turned first: there are fewer of them than of elements. Their sums are added to
  * bias[16][LANES]. */
 ALWAYS_INLINE void
-transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_t size,
+transform_tile(const int T, const int K, const real *from, int64_t row, int64_t plane, int64_t size,
                int64_t rows, int64_t columns, int64_t images, real *D, int64_t step, real *bias)
 {
-    _Alignas(64) real pixel[4][4][PCNN_BLOCK][LANES], channels[LANES][PCNN_BLOCK];
-    const int P = winograd_points(T);
+    _Alignas(64) real pixel[WINOGRAD_OUTPUTS][WINOGRAD_OUTPUTS][PCNN_BLOCK][LANES],
+        channels[LANES][PCNN_BLOCK];
+    const int P = winograd_points(T, K);
     const int64_t points = rows == T ? P : P - 1;
-    if (rows < T || columns < T)
-        memset(pixel, 0, sizeof pixel);
+    for (int64_t i = 0; i < T; i++)
+        for (int64_t j = i < rows ? columns : 0; j < T; j++)
+            memset(pixel[i][j], 0, sizeof pixel[i][j]);
     if (size < LANES)
         memset(channels, 0, sizeof channels);
     for (int64_t i = 0; i < rows; i++)
@@ -85,17 +88,17 @@ transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_
             turn(images, &channels[0][0], PCNN_BLOCK, &pixel[i][j][0][0]);
         }
     for (int64_t image = 0; image < images; image++, D += LANES) {
-        _Alignas(64) real half[4][7][LANES];
+        _Alignas(64) real half[WINOGRAD_OUTPUTS][WINOGRAD_POINTS][LANES];
         vec sum = {0};
         UNROLL
         for (int j = 0; j < T; j++) {
-            vec d[4], r[7];
+            vec d[WINOGRAD_OUTPUTS], r[WINOGRAD_POINTS];
             UNROLL
             for (int i = 0; i < T; i++) {
                 d[i] = vload(pixel[i][j][image]);
                 sum += d[i];
             }
-            winograd_output_adjoint(T, d, r);
+            winograd_output_adjoint(T, K, d, r);
             UNROLL
             for (int i = 0; i < P; i++)
                 vstore(half[j][i], r[i]);
@@ -105,11 +108,11 @@ transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_
         real *to = D;
         NO_UNROLL
         for (int64_t i = 0; i < points; i++, to += P * step) {
-            vec d[4], r[7];
+            vec d[WINOGRAD_OUTPUTS], r[WINOGRAD_POINTS];
             UNROLL
             for (int j = 0; j < T; j++)
                 d[j] = vload(half[j][i]);
-            winograd_output_adjoint(T, d, r);
+            winograd_output_adjoint(T, K, d, r);
             UNROLL
             for (int j = 0; j < P; j++)
                 vstore(to + j * step, r[j]);
@@ -118,8 +121,9 @@ transform_tile(const int T, const real *from, int64_t row, int64_t plane, int64_
 }
 
 ALWAYS_INLINE void
-transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D, int64_t step,
-             real *bias, int64_t N, int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
+transform_dy(const int T, const int K, const pcnn_conv2d_geometry *g, const real *dy, real *D,
+             int64_t step, real *bias, int64_t N, int64_t begin, int64_t end, int64_t panel0,
+             int64_t panel1)
 {
     const int64_t plane = g->OH * g->OW * PCNN_BLOCK, row = g->OW * PCNN_BLOCK;
     for (int64_t panel = panel0; panel < panel1; panel++) {
@@ -129,7 +133,7 @@ transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D
             const real *from =
                 dy + (at.block * g->OC + panel * LANES) * plane + at.oh * row + at.ow * PCNN_BLOCK;
             real *to = D + ((panel - panel0) * (end - begin) + column - begin) * PCNN_BLOCK * LANES;
-            transform_tile(T, from, row, plane, size, at.rows, at.columns,
+            transform_tile(T, K, from, row, plane, size, at.rows, at.columns,
                            pcnn_winograd_images(N, at.block), to, step,
                            bias ? bias + (panel - panel0) * PCNN_BLOCK * LANES : NULL);
         }
@@ -143,12 +147,7 @@ PCNN_K(winograd_dw_input)(const void *geometry, const void *dy, void *D, int64_t
                           int64_t N, int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->tile == 4)
-        transform_dy(4, g, dy, D, step, bias, N, begin, end, panel0, panel1);
-    else if (g->tile == 3)
-        transform_dy(3, g, dy, D, step, bias, N, begin, end, panel0, panel1);
-    else
-        transform_dy(2, g, dy, D, step, bias, N, begin, end, panel0, panel1);
+    WINOGRAD_CALL_LONG(transform_dy, g, dy, D, step, bias, N, begin, end, panel0, panel1);
 }
 
 /* ---- products ---- */
@@ -249,63 +248,70 @@ PCNN_K(winograd_dw_products)(const void *geometry, const void *V, int64_t V_step
 /* ---- dw ---- */
 
 ALWAYS_INLINE void
-transform_sums(const int T, const pcnn_conv2d_geometry *g, const real *sums, int64_t sums_step,
-               int64_t ranges, real *dw, int64_t panels, int64_t begin, int64_t end)
+transform_sums(const int T, const int K, const pcnn_conv2d_geometry *g, const real *sums,
+               int64_t sums_step, real *taps, int64_t taps_step, int64_t panels, int64_t begin,
+               int64_t end)
 {
-    const int K = winograd_kernel(T), P = winograd_points(T);
+    (void)g;
+    const int P = winograd_points(T, K);
     for (int64_t k = begin * panels; k < end * panels; k++) {
-        const int64_t c = k / panels, panel = k % panels;
-        const int64_t size = minimum(g->OC - panel * LANES, LANES);
         const real *from = sums + k * LANES;
-        vec half[5][7];
+        real *to = taps + (k / panels - begin) * taps_step + k % panels * K * K * LANES;
+        vec half[WINOGRAD_TAPS][WINOGRAD_POINTS];
         UNROLL
         for (int j = 0; j < P; j++) {
-            vec column[7], r[5];
+            vec column[WINOGRAD_POINTS], r[WINOGRAD_TAPS];
             UNROLL
-            for (int i = 0; i < P; i++) {
-                const real *at = from + (P * i + j) * sums_step;
-                vec sum = vload(at);
-                for (int64_t range = 1; range < ranges; range++) {
-                    at += P * P * sums_step;
-                    sum += vload(at);
-                    winograd_prefetch(at, 2 * PCNN_BLOCK);
-                }
-                column[i] = sum;
-            }
-            winograd_weights_adjoint(T, column, r);
+            for (int i = 0; i < P; i++)
+                column[i] = vload(from + (P * i + j) * sums_step);
+            winograd_weights_adjoint(T, K, column, r);
             UNROLL
             for (int i = 0; i < K; i++)
                 half[i][j] = r[i];
         }
-        real tap[25][LANES];
         UNROLL
         for (int i = 0; i < K; i++) {
-            vec r[5];
-            winograd_weights_adjoint(T, half[i], r);
+            vec r[WINOGRAD_TAPS];
+            winograd_weights_adjoint(T, K, half[i], r);
             UNROLL
             for (int j = 0; j < K; j++)
-                vstore(tap[K * i + j], r[j]);
-        }
-        for (int64_t o = 0; o < size; o++) {
-            real *to = dw + ((panel * LANES + o) * g->C + c) * K * K;
-            for (int i = 0; i < K * K; i++)
-                to[i] = tap[i][o];
+                vstore(to + (K * i + j) * LANES, r[j]);
         }
     }
 }
 
-/* Channels begin .. end-1 of x of dw [OC][C][K][K] from `ranges` partial sums, added in order. */
+/* G' S G for the sums of channels begin .. end-1 of x, which have `panels` panels each; taps is where
+ * channel `begin` begins, taps_step the way to the next. */
 void
-PCNN_K(winograd_dw_output)(const void *geometry, const void *sums, int64_t sums_step,
-                           int64_t ranges, void *dw, int64_t panels, int64_t begin, int64_t end)
+PCNN_K(winograd_dw_taps)(const void *geometry, const void *sums, int64_t sums_step, void *taps,
+                         int64_t taps_step, int64_t panels, int64_t begin, int64_t end)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->tile == 4)
-        transform_sums(4, g, sums, sums_step, ranges, dw, panels, begin, end);
-    else if (g->tile == 3)
-        transform_sums(3, g, sums, sums_step, ranges, dw, panels, begin, end);
-    else
-        transform_sums(2, g, sums, sums_step, ranges, dw, panels, begin, end);
+    WINOGRAD_CALL_LONG(transform_sums, g, sums, sums_step, taps, taps_step, panels, begin, end);
+}
+
+/* Channels begin .. end-1 of x, panels panel0 .. panel1-1, of dw [OC][C][K][K]: the taps of `ranges`
+ * ranges, taps_range apart, are added in order. taps is where the first of these panels begins. */
+void
+PCNN_K(winograd_dw_output)(const void *geometry, const void *taps, int64_t ranges,
+                           int64_t taps_range, void *dw, int64_t panel0, int64_t panel1,
+                           int64_t begin, int64_t end)
+{
+    const pcnn_conv2d_geometry *g = geometry;
+    const int64_t tap_count = g->KH * g->KW;
+    const real *from = taps;
+    for (int64_t c = begin; c < end; c++)
+        for (int64_t panel = panel0; panel < panel1; panel++, from += tap_count * LANES) {
+            const int64_t size = minimum(g->OC - panel * LANES, LANES);
+            real *to = (real *)dw + (panel * LANES * g->C + c) * tap_count;
+            for (int64_t i = 0; i < tap_count; i++) {
+                vec sum = vload(from + i * LANES);
+                for (int64_t range = 1; range < ranges; range++)
+                    sum += vload(from + range * taps_range + i * LANES);
+                for (int64_t o = 0; o < size; o++)
+                    to[o * g->C * tap_count + i] = sum[o];
+            }
+        }
 }
 
 /* db from `ranges` partial sums bias[range][panel][16][LANES]. */

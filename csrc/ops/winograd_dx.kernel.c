@@ -25,15 +25,15 @@ maximum(int64_t a, int64_t b)
 
 /* D = A dy A' for one tile of rows x columns pixels. */
 ALWAYS_INLINE void
-transform_tile(const int T, const real *dy, int64_t row, int64_t plane, int64_t rows,
+transform_tile(const int T, const int K, const real *dy, int64_t row, int64_t plane, int64_t rows,
                int64_t columns, int64_t live, real *D, int64_t step)
 {
     _Alignas(64) real half[4][7][PCNN_BLOCK];
-    const int P = winograd_points(T);
+    const int P = winograd_points(T, K);
     NO_UNROLL
     for (int j = 0; j < T; j++)
         for (int64_t v = 0; v < live; v += LANES) {
-            vec d[4], r[7];
+            vec d[WINOGRAD_OUTPUTS], r[WINOGRAD_POINTS];
             UNROLL
             for (int i = 0; i < T; i++) {
                 const real *pixel = dy + i * row + j * PCNN_BLOCK;
@@ -42,7 +42,7 @@ transform_tile(const int T, const real *dy, int64_t row, int64_t plane, int64_t 
                 if (exists && v == 0)
                     winograd_prefetch(pixel, plane);
             }
-            winograd_output_adjoint(T, d, r);
+            winograd_output_adjoint(T, K, d, r);
             UNROLL
             for (int i = 0; i < P; i++)
                 vstore(&half[j][i][v], r[i]);
@@ -51,11 +51,11 @@ transform_tile(const int T, const real *dy, int64_t row, int64_t plane, int64_t 
     NO_UNROLL
     for (int64_t i = 0; i < points; i++, D += P * step)
         for (int64_t v = 0; v < live; v += LANES) {
-            vec d[4], r[7];
+            vec d[WINOGRAD_OUTPUTS], r[WINOGRAD_POINTS];
             UNROLL
             for (int j = 0; j < T; j++)
                 d[j] = vload(&half[j][i][v]);
-            winograd_output_adjoint(T, d, r);
+            winograd_output_adjoint(T, K, d, r);
             UNROLL
             for (int j = 0; j < P; j++)
                 vstore(D + j * step + v, r[j]);
@@ -63,8 +63,8 @@ transform_tile(const int T, const real *dy, int64_t row, int64_t plane, int64_t 
 }
 
 ALWAYS_INLINE void
-transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D, int64_t step,
-             int64_t N, int64_t begin, int64_t end)
+transform_dy(const int T, const int K, const pcnn_conv2d_geometry *g, const real *dy, real *D,
+             int64_t step, int64_t N, int64_t begin, int64_t end)
 {
     const int64_t row = g->OW * PCNN_BLOCK, plane = g->OH * row, D_column = g->OC * PCNN_BLOCK;
     for (int64_t column = begin, tiles; column < end; column += tiles) {
@@ -80,15 +80,15 @@ transform_dy(const int T, const pcnn_conv2d_geometry *g, const real *dy, real *D
                 const real *tile = from + strip.first[t] * PCNN_BLOCK;
                 real *D_tile = to + t * D_column;
                 if (at.rows == T && columns == T)
-                    transform_tile(T, tile, row, plane, T, T, live, D_tile, step);
+                    transform_tile(T, K, tile, row, plane, T, T, live, D_tile, step);
                 else if (at.rows == T && columns == T - 1)
-                    transform_tile(T, tile, row, plane, T, T - 1, live, D_tile, step);
+                    transform_tile(T, K, tile, row, plane, T, T - 1, live, D_tile, step);
                 else if (at.rows == T - 1 && columns == T)
-                    transform_tile(T, tile, row, plane, T - 1, T, live, D_tile, step);
+                    transform_tile(T, K, tile, row, plane, T - 1, T, live, D_tile, step);
                 else if (at.rows == T - 1 && columns == T - 1)
-                    transform_tile(T, tile, row, plane, T - 1, T - 1, live, D_tile, step);
+                    transform_tile(T, K, tile, row, plane, T - 1, T - 1, live, D_tile, step);
                 else
-                    transform_tile(T, tile, row, plane, at.rows, columns, live, D_tile, step);
+                    transform_tile(T, K, tile, row, plane, at.rows, columns, live, D_tile, step);
             }
         }
     }
@@ -100,24 +100,19 @@ PCNN_K(winograd_dx_input)(const void *geometry, const void *dy, void *D, int64_t
                           int64_t begin, int64_t end)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->tile == 4)
-        transform_dy(4, g, dy, D, step, N, begin, end);
-    else if (g->tile == 3)
-        transform_dy(3, g, dy, D, step, N, begin, end);
-    else
-        transform_dy(2, g, dy, D, step, N, begin, end);
+    WINOGRAD_CALL(transform_dy, g, dy, D, step, N, begin, end);
 }
 
 /* Adds B R B' of tiles side by side, columns begin .. end-1, to dx. Columns of pixels that tiles
  * share are added before they are transformed along the rows. Tiles come in order, so that what
  * neither the tiles above nor those to the left reach is stored, and dx needs no clearing. */
 ALWAYS_INLINE void
-add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t step, real *dx,
-          int64_t N, int64_t begin, int64_t end, int64_t c0, int64_t c1)
+add_tiles(const int T, const int K, const pcnn_conv2d_geometry *g, const real *R, int64_t step,
+          real *dx, int64_t N, int64_t begin, int64_t end, int64_t c0, int64_t c1)
 {
-    const int P = winograd_points(T), SHARED = P - T; /* pixels that neighbouring tiles share */
+    const int P = winograd_points(T, K), SHARED = P - T; /* pixels that neighbouring tiles share */
     const int64_t row = g->W * PCNN_BLOCK, plane = g->H * row, R_column = (c1 - c0) * PCNN_BLOCK;
-    _Alignas(64) real half[PCNN_WINOGRAD_STRIP * 4 + 2][7][PCNN_BLOCK];
+    _Alignas(64) real half[PCNN_WINOGRAD_STRIP_OUTPUTS + WINOGRAD_TAPS - 1][7][PCNN_BLOCK];
     for (int64_t column = begin, tiles; column < end; column += tiles) {
         const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
         const pcnn_winograd_strip strip = pcnn_winograd_strip_of(g, column, end);
@@ -141,12 +136,12 @@ add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t ste
                 NO_UNROLL
                 for (int64_t i = 0; i < points; i++, tile += P * step)
                     for (int64_t v = 0; v < live; v += LANES) {
-                        vec r[7], d[7];
+                        vec r[7], d[WINOGRAD_POINTS];
                         UNROLL
                         for (int j = 0; j < P - 1; j++)
                             r[j] = vload(tile + j * step + v);
                         r[P - 1] = whole ? vload(tile + (P - 1) * step + v) : (vec){0};
-                        winograd_input_adjoint(T, r, d);
+                        winograd_input_adjoint(T, K, r, d);
                         /* A smaller tile's last pixel is the next one's, or nobody's. */
                         UNROLL
                         for (int j = 0; j < P; j++) {
@@ -158,12 +153,12 @@ add_tiles(const int T, const pcnn_conv2d_geometry *g, const real *R, int64_t ste
             for (int64_t j = j0; j < j1; j++) {
                 const bool old = !left && j < SHARED; /* the strip to the left reached it */
                 for (int64_t v = 0; v < live; v += LANES) {
-                    vec r[7], d[7];
+                    vec r[7], d[WINOGRAD_POINTS];
                     UNROLL
                     for (int i = 0; i < P - 1; i++)
                         r[i] = vload(&half[j][i][v]);
                     r[P - 1] = whole_rows ? vload(&half[j][P - 1][v]) : (vec){0};
-                    winograd_input_adjoint(T, r, d);
+                    winograd_input_adjoint(T, K, r, d);
                     UNROLL
                     for (int i = 0; i < P; i++)
                         if (i >= i0 && i < i1) {
@@ -193,10 +188,5 @@ PCNN_K(winograd_dx_output)(const void *geometry, const void *R, int64_t step, vo
                            int64_t begin, int64_t end, int64_t c0, int64_t c1)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    if (g->tile == 4)
-        add_tiles(4, g, R, step, dx, N, begin, end, c0, c1);
-    else if (g->tile == 3)
-        add_tiles(3, g, R, step, dx, N, begin, end, c0, c1);
-    else
-        add_tiles(2, g, R, step, dx, N, begin, end, c0, c1);
+    WINOGRAD_CALL(add_tiles, g, R, step, dx, N, begin, end, c0, c1);
 }

@@ -16,13 +16,16 @@ typedef struct {
 enum { NEVER = 1 << 30 };
 
 /* For 3x3 tiles of 3x3 outputs, F(3x3,3x3), have smaller errors than those of 4x4; where a map's
- * outer tiles are smaller anyway, they are enough. For 5x5 the larger tiles have larger errors. */
+ * outer tiles are smaller anyway, they are enough. For 5x5 the larger tiles have larger errors, and
+ * so have the tiles with eight points (6 for 3x3, 4 for 5x5): only dw has sums that long. */
 static const form forward_3x3[] = {{4, 4, 16, 32}, {4, 3, 16, 16}, {0, 0, 0, 0}};
 static const form forward_5x5[] = {{3, 3, 10, 16}, {2, 2, 6, 8}, {0, 0, 0, 0}};
 static const form dx_3x3[] = {{4, 4, 16, 40}, {0, 0, 0, 0}};
 static const form dx_5x5[] = {{3, 3, 16, 32}, {2, 2, 8, 16}, {0, 0, 0, 0}};
-static const form dw_3x3[] = {{4, 4, 512, NEVER}, {0, 0, 0, 0}};
-static const form dw_5x5[] = {{3, 3, 512, NEVER}, {2, 2, 512, NEVER}, {0, 0, 0, 0}};
+/* The sums of dw are over images and outputs, and those of its corners over what padding leaves. */
+static const form dw_3x3[] = {{6, 6, 768, NEVER}, {4, 4, 192, NEVER}, {0, 0, 0, 0}};
+static const form dw_5x5[] = {
+    {4, 4, 1280, NEVER}, {3, 3, 768, NEVER}, {2, 2, 384, NEVER}, {0, 0, 0, 0}};
 
 typedef struct {
     int64_t smallest, largest;
@@ -57,17 +60,32 @@ elements(int64_t n, int64_t kernel, const form *form)
     return (form->tile + kernel - 1) * pcnn_tiles(n, form->cut) - smaller_tiles(n, form);
 }
 
-/* Pairs of an output and a kernel row (or column) whose input exists: 0 <= o - padding + i < n. */
+/* Outputs o whose input at row (or column) i of the kernel exists: 0 <= o - padding + i < inputs. */
+static int64_t
+outputs_of(int64_t i, int64_t outputs, int64_t inputs, int64_t padding)
+{
+    const int64_t first = padding - i > 0 ? padding - i : 0;
+    const int64_t end = inputs + padding - i < outputs ? inputs + padding - i : outputs;
+    return end > first ? end - first : 0;
+}
+
+/* Pairs of such an output and a row. */
 static int64_t
 pairs(int64_t kernel, int64_t outputs, int64_t inputs, int64_t padding)
 {
     int64_t count = 0;
-    for (int64_t i = 0; i < kernel; i++) {
-        const int64_t first = padding - i > 0 ? padding - i : 0;
-        const int64_t end = inputs + padding - i < outputs ? inputs + padding - i : outputs;
-        count += end > first ? end - first : 0;
-    }
+    for (int64_t i = 0; i < kernel; i++)
+        count += outputs_of(i, outputs, inputs, padding);
     return count;
+}
+
+/* The fewest outputs of a row: the first's or the last's. */
+static int64_t
+fewest(int64_t kernel, int64_t outputs, int64_t inputs, int64_t padding)
+{
+    const int64_t first = outputs_of(0, outputs, inputs, padding);
+    const int64_t last = outputs_of(kernel - 1, outputs, inputs, padding);
+    return first < last ? first : last;
 }
 
 /* Multiply-adds of the direct sum: one for every channel pair and tap that exists. */
@@ -78,24 +96,26 @@ direct_cost(const pcnn_conv2d_geometry *g, int64_t blocks)
            (double)(g->C * g->OC) * (double)blocks;
 }
 
-/* Those of a form: one for every channel pair and element; the transforms, which cost as much as
- * TRANSFORM more channels on the other side; and once for all blocks the weights. Measured: 6->16 to
- * 256->512 channels, 3x3 to 28x28 pixels. */
+/* Those of a form: one for every channel pair and element; the transforms, which cost as much as so
+ * many more channels on the other side; and once for all blocks the weights. Measured: 3->16 to
+ * 256->512 channels, 3x3 to 32x32 pixels. */
 static double
 cost(const pcnn_conv2d_geometry *g, int64_t blocks, const form *form)
 {
-    const double TRANSFORM = g->KH == 3 ? 9 : 7, WEIGHTS = 1.5, MARGIN = 1.05;
+    const bool eight_points = form->tile + g->KH - 1 == 8;
+    const double transform = g->KH == 3 ? (eight_points ? 13 : 9) : (eight_points ? 9 : 7);
+    const double WEIGHTS = 1.5, MARGIN = 1.05;
     const double C = (double)g->C, OC = (double)g->OC, P = (double)(form->tile + g->KH - 1);
     const double all = (double)elements(g->OH, g->KH, form) * (double)elements(g->OW, g->KW, form) *
                        (double)blocks;
-    return MARGIN * (all * (C * OC + TRANSFORM * (C + OC)) + P * P * WEIGHTS * C * OC);
+    return MARGIN * (all * (C * OC + transform * (C + OC)) + P * P * WEIGHTS * C * OC);
 }
 
 /* The tiles depend on shapes only, not on options: those may change between a plan's making and its
  * running. */
 static const char *
 choose(pcnn_dtype dtype, pcnn_conv2d_geometry *g, int64_t N, int64_t terms, bool corners,
-       bool small_corners_do, const form forms[2])
+       bool small_corners_do, const form *forms)
 {
     if (forms == NULL)
         return "the kernel is neither 3x3 nor 5x5";
@@ -154,5 +174,6 @@ pcnn_winograd_dx(pcnn_dtype dtype, pcnn_conv2d_geometry *f, int64_t N)
 const char *
 pcnn_winograd_dw(pcnn_dtype dtype, pcnn_conv2d_geometry *f, int64_t N)
 {
-    return choose(dtype, f, N, N * f->OH * f->OW, false, false, by_kernel(f, dw_3x3, dw_5x5));
+    const int64_t terms = N * fewest(f->KH, f->OH, f->H, f->PT) * fewest(f->KW, f->OW, f->W, f->PL);
+    return choose(dtype, f, N, terms, false, false, by_kernel(f, dw_3x3, dw_5x5));
 }

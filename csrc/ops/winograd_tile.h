@@ -11,8 +11,10 @@
  * instead of T T K K. (A' is the transpose of A.) Sums over channels come between the transforms.
  *
  *     T = 4, K = 3:  6 points (winograd_six.h)     2.25 products an output instead of 9
+ *     T = 6, K = 3:  8 points (winograd_eight.h)   1.78; for long sums, those of dw
  *     T = 2, K = 5:  6 points                      9 instead of 25
- *     T = 3, K = 5:  7 points (winograd_seven.h)   5.44 instead of 25, with twice the errors
+ *     T = 3, K = 5:  7 points (winograd_seven.h)   5.44, with twice the errors
+ *     T = 4, K = 5:  8 points                      4; for long sums
  *
  * One of the points is infinity, whose product has a part in the last output only: tiles with fewer
  * outputs leave it out.
@@ -24,33 +26,56 @@
  *
  * The gradients are the adjoints: dg = G' [(B' d) .* (A dy)], dd = B [(G g) .* (A dy)].
  *
- * T, which tells the rest, is a literal at every call. */
+ * T and K are literals at every call. */
 #ifndef PCNN_OPS_WINOGRAD_TILE_H
 #define PCNN_OPS_WINOGRAD_TILE_H
 
 #include "core/tensor.h"
 #include "isa/vec.h"
+#include "ops/winograd_eight.h"
 #include "ops/winograd_seven.h"
 #include "ops/winograd_six.h"
 
-/* Points, and so inputs, of a tile in one direction; and weights. */
-ALWAYS_INLINE int
-winograd_points(const int T)
-{
-    return T == 3 ? 7 : 6;
-}
+enum {
+    WINOGRAD_POINTS = 8,  /* of a tile in one direction, and so its inputs, at most */
+    WINOGRAD_OUTPUTS = 6, /* at most */
+    WINOGRAD_TAPS = 5,    /* weights, at most */
+};
+
+/* function(T, K, g, ...) for the form of g: in passes that take no eight points, and in those that
+ * do. */
+#define WINOGRAD_CALL(function, g, ...)     \
+    do {                                    \
+        if ((g)->KH == 3)                   \
+            function(4, 3, g, __VA_ARGS__); \
+        else if ((g)->tile == 3)            \
+            function(3, 5, g, __VA_ARGS__); \
+        else                                \
+            function(2, 5, g, __VA_ARGS__); \
+    } while (0)
+#define WINOGRAD_CALL_LONG(function, g, ...)         \
+    do {                                             \
+        if ((g)->KH == 3 && (g)->tile == 6)          \
+            function(6, 3, g, __VA_ARGS__);          \
+        else if ((g)->KH == 5 && (g)->tile == 4)     \
+            function(4, 5, g, __VA_ARGS__);          \
+        else                                         \
+            WINOGRAD_CALL(function, g, __VA_ARGS__); \
+    } while (0)
 
 ALWAYS_INLINE int
-winograd_kernel(const int T)
+winograd_points(const int T, const int K)
 {
-    return T == 4 ? 3 : 5;
+    return T + K - 1;
 }
 
 /* r = B' d. */
 ALWAYS_INLINE void
-winograd_input(const int T, const vec d[7], vec r[7])
+winograd_input(const int T, const int K, const vec d[8], vec r[8])
 {
-    if (T == 3)
+    if (winograd_points(T, K) == 8)
+        winograd8_input(d, r);
+    else if (winograd_points(T, K) == 7)
         winograd7_input(d, r);
     else
         winograd6_input(d, r);
@@ -58,9 +83,9 @@ winograd_input(const int T, const vec d[7], vec r[7])
 
 /* y = A' m. */
 ALWAYS_INLINE void
-winograd_output(const int T, const vec m[7], vec y[4])
+winograd_output(const int T, const int K, const vec m[7], vec y[4])
 {
-    if (T == 3)
+    if (winograd_points(T, K) == 7)
         winograd7_output(m, y);
     else
         winograd6_output(T, m, y);
@@ -68,19 +93,21 @@ winograd_output(const int T, const vec m[7], vec y[4])
 
 /* r = G g. */
 ALWAYS_INLINE void
-winograd_weights(const int T, const vec g[5], vec r[7])
+winograd_weights(const int T, const int K, const vec g[5], vec r[7])
 {
-    if (T == 3)
+    if (winograd_points(T, K) == 7)
         winograd7_weights(g, r);
     else
-        winograd6_weights(winograd_kernel(T), g, r);
+        winograd6_weights(K, g, r);
 }
 
 /* r = A y. */
 ALWAYS_INLINE void
-winograd_output_adjoint(const int T, const vec y[4], vec r[7])
+winograd_output_adjoint(const int T, const int K, const vec y[6], vec r[8])
 {
-    if (T == 3)
+    if (winograd_points(T, K) == 8)
+        winograd8_output_adjoint(T, y, r);
+    else if (winograd_points(T, K) == 7)
         winograd7_output_adjoint(y, r);
     else
         winograd6_output_adjoint(T, y, r);
@@ -88,19 +115,21 @@ winograd_output_adjoint(const int T, const vec y[4], vec r[7])
 
 /* g = G' r. */
 ALWAYS_INLINE void
-winograd_weights_adjoint(const int T, const vec r[7], vec g[5])
+winograd_weights_adjoint(const int T, const int K, const vec r[8], vec g[5])
 {
-    if (T == 3)
+    if (winograd_points(T, K) == 8)
+        winograd8_weights_adjoint(K, r, g);
+    else if (winograd_points(T, K) == 7)
         winograd7_weights_adjoint(r, g);
     else
-        winograd6_weights_adjoint(winograd_kernel(T), r, g);
+        winograd6_weights_adjoint(K, r, g);
 }
 
 /* d = B r. */
 ALWAYS_INLINE void
-winograd_input_adjoint(const int T, const vec r[7], vec d[7])
+winograd_input_adjoint(const int T, const int K, const vec r[7], vec d[7])
 {
-    if (T == 3)
+    if (winograd_points(T, K) == 7)
         winograd7_input_adjoint(r, d);
     else
         winograd6_input_adjoint(r, d);
