@@ -176,7 +176,6 @@ pcnn_chain_place(pcnn_program *program, int32_t first)
         scratch->tile = pcnn_chain_tile(program, source, sink, kept);
     const int64_t *shape = program->values[planes_of(head)].type.shape;
     const int64_t n16_blocks = (shape[0] + PCNN_BLOCK - 1) / PCNN_BLOCK;
-    const int64_t planes = n16_blocks * shape[1];
     for (int32_t n = first; n < first + head->chain; n++) {
         const pcnn_pnode *node = &program->nodes[n];
         for (int o = 0; o < node->n_out; o++) {
@@ -201,6 +200,6 @@ pcnn_chain_place(pcnn_program *program, int32_t first)
             value->offset = blocks[n_blocks - 1].offset;
         }
     }
-    scratch->pieces = planes < pcnn_threads() ? planes : pcnn_threads();
+    scratch->pieces = pcnn_threads();
     return PCNN_OK;
 }

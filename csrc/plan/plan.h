@@ -30,7 +30,8 @@ typedef struct {
     int64_t offset;      /* of a root, in the arena; of scratch, in a worker's piece */
 } pcnn_pvalue;
 
-/* Scratch memory of a chain: a piece for each worker. */
+/* Scratch memory of a chain: a piece for each of the threads that there were when it was planned, in
+ * the arena. Where there are more when it runs, all pieces lie behind the arena (run.c). */
 typedef struct {
     int64_t bytes, pieces; /* of a piece, and how many */
     int64_t offset;        /* in the arena */
@@ -78,6 +79,7 @@ typedef struct pcnn_plan {
     pcnn_tensor *tensors; /* operands of all steps, inputs then outputs of each */
     int64_t n_tensors;
     int64_t arena_bytes;
+    int64_t threads, piece_bytes; /* planned for; the largest piece of a chain's scratch memory */
     int64_t runs;
     int64_t number;   /* plans are counted as they are made */
     pcnn_label **labels; /* what each node of the segment was recorded for, by its origin */
@@ -145,10 +147,10 @@ pcnn_pnode_site(const pcnn_pnode *node, const pcnn_tensor *tensors, char *arena)
 }
 
 /* Runs the steps of a chain, `nodes` being its first. `tensors` are their operands, one step's
- * after the other's (sweep.c). */
+ * after the other's; `pieces` is scratch memory, a piece for each thread (sweep.c). */
 enum { PCNN_CHAIN_STEPS = 16 };
 pcnn_status pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values,
-                           const pcnn_tensor *tensors, char *arena);
+                           const pcnn_tensor *tensors, char *arena, char *pieces);
 int64_t pcnn_plane_bytes(const pcnn_type *type); /* of a plane [H][W][16] */
 /* The same for a group; where a step fails, its place in the group is stored to *failed (group.c). */
 pcnn_status pcnn_group_run(const pcnn_pnode *nodes, const pcnn_tensor *tensors, char *arena,

@@ -2,6 +2,7 @@
  *
  * All plans share one arena, as large as the largest wants: runs are serialised by the run lock,
  * and what must outlive a run has memory of its own. It is touched once and kept. */
+#include "core/parallel.h"
 #include "plan/plan.h"
 
 #include <stdlib.h>
@@ -111,8 +112,13 @@ pcnn_plan_make(pcnn_program *program, pcnn_plan **result)
         status = pcnn_pass_group(&plan->program);
     if (status == PCNN_OK)
         status = pcnn_pass_memory(&plan->program, &plan->arena_bytes);
-    for (int32_t n = 0; n < plan->program.n_nodes; n++)
-        plan->n_tensors += plan->program.nodes[n].n_in + plan->program.nodes[n].n_out;
+    plan->threads = pcnn_threads();
+    for (int32_t n = 0; n < plan->program.n_nodes; n++) {
+        const pcnn_pnode *node = &plan->program.nodes[n];
+        plan->n_tensors += node->n_in + node->n_out;
+        if (node->scratch && node->scratch->bytes > plan->piece_bytes)
+            plan->piece_bytes = node->scratch->bytes;
+    }
     plan->tensors = calloc((size_t)plan->n_tensors + 1, sizeof *plan->tensors);
     if (status == PCNN_OK && plan->tensors == NULL)
         status = pcnn_fail(PCNN_ERR_MEMORY, "plan: out of memory");
@@ -170,6 +176,27 @@ now_ns(void)
     return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
 }
 
+/* What a run needs behind the arena: chains' scratch memory, where it was planned for fewer threads
+ * than there are by now. */
+static int64_t
+bytes_behind(const pcnn_plan *plan)
+{
+    const int64_t threads = pcnn_threads();
+    return threads > plan->threads ? threads * plan->piece_bytes + GUARD : 0;
+}
+
+static char *
+pieces_of(const pcnn_plan *plan, const pcnn_scratch *scratch)
+{
+    return arena + (bytes_behind(plan) > 0 ? plan->arena_bytes : scratch->offset);
+}
+
+static int64_t
+needed_pieces(const pcnn_plan *plan, const pcnn_scratch *scratch)
+{
+    return bytes_behind(plan) > 0 ? pcnn_threads() : scratch->pieces;
+}
+
 /* With poison on, every step's outputs and workspace start as NaN patterns with guards behind. */
 static void
 poison_step(const pcnn_plan *plan, const pcnn_pnode *node)
@@ -187,11 +214,11 @@ poison_step(const pcnn_plan *plan, const pcnn_pnode *node)
         memset(arena + node->work_offset, 0xFF, (size_t)node->work_bytes);
         memset(arena + node->work_offset + node->work_bytes, 0xA5, GUARD);
     }
-    const pcnn_scratch *scratch = node->scratch;
-    if (scratch && scratch->bytes > 0) {
-        const int64_t bytes = scratch->pieces * scratch->bytes;
-        memset(arena + scratch->offset, 0xFF, (size_t)bytes);
-        memset(arena + scratch->offset + bytes, 0xA5, GUARD);
+    if (node->scratch && node->scratch->bytes > 0) {
+        char *pieces = pieces_of(plan, node->scratch);
+        const int64_t bytes = needed_pieces(plan, node->scratch) * node->scratch->bytes;
+        memset(pieces, 0xFF, (size_t)bytes);
+        memset(pieces + bytes, 0xA5, GUARD);
     }
 }
 
@@ -215,9 +242,9 @@ check_step(const pcnn_plan *plan, const pcnn_pnode *node)
     }
     if (node->work_bytes > 0)
         check_guard(arena + node->work_offset + node->work_bytes);
-    const pcnn_scratch *scratch = node->scratch;
-    if (scratch && scratch->bytes > 0)
-        check_guard(arena + scratch->offset + scratch->pieces * scratch->bytes);
+    if (node->scratch && node->scratch->bytes > 0)
+        check_guard(pieces_of(plan, node->scratch) +
+                    needed_pieces(plan, node->scratch) * node->scratch->bytes);
 }
 
 /* Runs one step, or the steps that start with `node` and run together: as a chain where they work
@@ -228,7 +255,8 @@ run_together(const pcnn_plan *plan, const pcnn_pnode *node, const pcnn_site *sit
     if (node->chain == 0)
         return node->impl->run(site);
     if (node->impl->planes != NULL)
-        return pcnn_sweep_run(node, plan->program.values, site->in, arena);
+        return pcnn_sweep_run(node, plan->program.values, site->in, arena,
+                              pieces_of(plan, node->scratch));
     return pcnn_group_run(node, site->in, arena, failed);
 }
 
@@ -242,7 +270,7 @@ pcnn_plan_run(pcnn_plan *plan, void *const *externals, void *const *outputs, int
     const double begin = profile ? now_ns() : 0;
     if (profile)
         pcnn_profile_adopt(plan);
-    PCNN_TRY(need_arena(plan->arena_bytes));
+    PCNN_TRY(need_arena(plan->arena_bytes + bytes_behind(plan)));
     fill_addresses(plan, externals, outputs);
     const pcnn_tensor *tensor = plan->tensors;
     for (int32_t n = 0, steps; n < plan->program.n_nodes; n += steps) {

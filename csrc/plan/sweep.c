@@ -42,9 +42,8 @@ typedef struct {
     const pcnn_source *source; /* of the first step, or NULL */
     const pcnn_sink *sink;     /* of the last step, or NULL */
     int64_t tiles;             /* of channels, where there is one of these; else 0 */
-    char *pieces;
-    int64_t piece_bytes, n_pieces;
-    int64_t items; /* of this call of the pool */
+    char *pieces; /* of scratch memory, one for each thread */
+    int64_t piece_bytes;
     void (*run)(const void *sweep, int64_t item, char *piece);
 } sweep;
 
@@ -255,27 +254,12 @@ by_item(void *context, int64_t begin, int64_t end, int worker)
         s->run(s, item, s->pieces + worker * s->piece_bytes);
 }
 
-/* Threads may have become more since the plan was made: then a piece takes items of its own. */
-static void
-by_piece(void *context, int64_t begin, int64_t end, int worker)
-{
-    const sweep *s = context;
-    (void)worker;
-    for (int64_t piece = begin; piece < end; piece++)
-        for (int64_t item = piece; item < s->items; item += s->n_pieces)
-            s->run(s, item, s->pieces + piece * s->piece_bytes);
-}
-
 static void
 run_items(sweep *s, int64_t items, int64_t grain, double cost_ns,
           void (*run)(const void *, int64_t, char *))
 {
-    s->items = items;
     s->run = run;
-    if (s->piece_bytes == 0 || pcnn_threads() <= s->n_pieces)
-        pcnn_parallel(items, grain, cost_ns, by_item, s);
-    else
-        pcnn_parallel(s->n_pieces, 1, cost_ns, by_piece, s);
+    pcnn_parallel(items, grain, cost_ns, by_item, s);
 }
 
 /* Phase by phase, all planes; by tiles where these are made or taken. */
@@ -292,30 +276,13 @@ run_phases(sweep *s, double cost_ns, int64_t grain)
     }
 }
 
-/* Tiles are as wide as planned, or narrower where other kernels take fewer channels by now. */
-static int64_t
-tiles_of(const sweep *s, int64_t width)
-{
-    const step *first = &s->steps[0], *last = &s->steps[s->n_steps - 1];
-    if (s->source) {
-        const int64_t widest = s->source->width(&first->site);
-        width = widest < width ? widest : width;
-    }
-    if (s->sink) {
-        const int64_t widest = s->sink->width(&last->site);
-        width = widest < width ? widest : width;
-    }
-    return pcnn_tiles(s->C, width);
-}
-
 pcnn_status
 pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_tensor *tensors,
-               char *arena)
+               char *arena, char *pieces)
 {
     sweep s = {.n_steps = nodes->chain,
-               .pieces = arena + nodes->scratch->offset,
+               .pieces = pieces,
                .piece_bytes = nodes->scratch->bytes,
-               .n_pieces = nodes->scratch->pieces,
                .strips = nodes->scratch->strips,
                .first_cut = nodes->scratch->first_cut,
                .end_cut = nodes->scratch->end_cut};
@@ -362,7 +329,7 @@ pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_te
     const int64_t grain = GRAIN_BYTES / bytes + 1;
     double cost = (double)(s.blocks * s.C * bytes) / 10;
     if (s.source || s.sink)
-        s.tiles = tiles_of(&s, tile);
+        s.tiles = pcnn_tiles(s.C, tile);
     if (s.source)
         cost += s.source->prepare(&s.steps[0].site, s.tiles);
     if (s.phases > 1 && s.tiles > 0 && (kept || s.tiles >= 2 * pcnn_threads()))
