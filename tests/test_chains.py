@@ -60,12 +60,20 @@ def block(
 
 
 class Block:
-    """Parameters and batches of a block: 2 channels of 9x10, or 1, to 5 of 7x8."""
+    """Parameters and batches of a block: 2 channels of 9x10, or 1, to 5 of 7x8 (`size`)."""
 
-    def __init__(self, n: int, dtype: str = "float32", channels: int = 5, inputs: int = 2) -> None:
+    def __init__(
+        self,
+        n: int,
+        dtype: str = "float32",
+        channels: int = 5,
+        inputs: int = 2,
+        size: tuple[int, int] = (7, 8),
+    ) -> None:
         rng = np.random.default_rng(n)
-        self.x = rng.standard_normal((n, inputs, 9, 10)).astype(dtype)
-        self.r = rng.standard_normal((n, channels, 3, 4)).astype(dtype)
+        height, width = size
+        self.x = rng.standard_normal((n, inputs, height + 2, width + 2)).astype(dtype)
+        self.r = rng.standard_normal((n, channels, height // 2, width // 2)).astype(dtype)
         arrays = [
             rng.standard_normal((channels, inputs, 3, 3)),
             rng.uniform(0.5, 1.5, channels),

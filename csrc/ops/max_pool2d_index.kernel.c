@@ -65,34 +65,60 @@ same(integer number)
 
 /* ---- N16, windows 2x2 side by side ---- */
 
-void
-PCNN_K(max_pool2d_index_2x2)(const void *shape, const void *px, void *py, int8_t *index, bool relu)
+/* x[H][W][16] -> y[OH][OW][16]. Not `careful`: nothing in x is NaN. Returns a sum that is NaN if
+ * something is. */
+ALWAYS_INLINE real
+index_2x2(const pcnn_pool2d *s, const real *x, real *y, int8_t *index, const bool relu,
+          const bool careful)
 {
-    const pcnn_pool2d *s = shape;
-    const real *x = px; /* [H][W][16] */
-    real *y = py;       /* [OH][OW][16] */
-    const ivec anything = same(relu ? 0 : -1);
-    for (int64_t i = 0; i < s->OH; i++) {
-        const real *top = x + 2 * i * s->W * 16, *bottom = top + s->W * 16;
-        for (int64_t j = 0; j < s->OW; j++, top += 32, bottom += 32, y += 16, index += 16) {
+    const int64_t row = s->W * 16, OH = s->OH, OW = s->OW;
+    vec sum[VECS] = {{0}};
+    for (int64_t i = 0; i < OH; i++) {
+        const real *top = x + 2 * i * row, *bottom = top + row;
+        for (int64_t j = 0; j < OW; j++, top += 32, bottom += 32, y += 16, index += 16) {
             ivec position[VECS];
             UNROLL for (int k = 0; k < VECS; k++)
             {
                 const int v = k * LANES;
-                vec t0 = vload(top + v), t1 = vload(top + 16 + v);
-                vec b0 = vload(bottom + v), b1 = vload(bottom + 16 + v);
-                ivec right = beats(t1, t0), right_below = beats(b1, b0);
-                vec upper = vselect(right, t1, t0), lower = vselect(right_below, b1, b0);
-                ivec below = beats(lower, upper);
-                vec best = vselect(below, lower, upper);
+                const vec t0 = vload(top + v), t1 = vload(top + 16 + v);
+                const vec b0 = vload(bottom + v), b1 = vload(bottom + 16 + v);
+                const ivec right = careful ? beats(t1, t0) : t1 > t0;
+                const ivec right_below = careful ? beats(b1, b0) : b1 > b0;
+                const vec upper = vselect(right, t1, t0), lower = vselect(right_below, b1, b0);
+                const ivec below = careful ? beats(lower, upper) : lower > upper;
+                const vec best = vselect(below, lower, upper);
                 vstore(y + v, best);
                 /* A mask is -1 or 0: 0 or 1 above, 2 or 3 below; -1 where nothing flows. */
-                ivec at = (below & (2 - right_below)) | (~below & -right);
-                position[k] = at | ~((best > 0) | anything);
+                const ivec column = (ivec)vselect(below, (vec)right_below, (vec)right);
+                position[k] = (column & 1) | (below & 2);
+                if (relu)
+                    position[k] |= careful ? ~(best > 0) : best <= 0;
+                sum[k] += (t0 + t1) + (b0 + b1);
             }
             narrow(position, index);
         }
     }
+    UNROLL for (int k = 1; k < VECS; k++) sum[0] += sum[k];
+    return vsum(sum[0]);
+}
+
+/* Once without a thought of NaN, and again if there is one; infinities of both signs may raise a
+ * false alarm. */
+ALWAYS_INLINE void
+index_with_care(const pcnn_pool2d *s, const real *x, real *y, int8_t *index, const bool relu)
+{
+    const real sum = index_2x2(s, x, y, index, relu, false);
+    if (sum != sum)
+        (void)index_2x2(s, x, y, index, relu, true);
+}
+
+void
+PCNN_K(max_pool2d_index_2x2)(const void *shape, const void *x, void *y, int8_t *index, bool relu)
+{
+    if (relu)
+        index_with_care(shape, x, y, index, true);
+    else
+        index_with_care(shape, x, y, index, false);
 }
 
 /* Each element of dx is written once: the window's gradient where the first maximum is, else 0. */

@@ -417,6 +417,13 @@ pcnn_py_plan_steps(const pcnn_plan *plan)
                 Py_CLEAR(step);
             Py_XDECREF(number);
         }
+        /* In how many strips it takes a plane, in a chain. */
+        if (node->units > 0 && step != NULL) {
+            PyObject *strips = PyLong_FromLongLong(program->nodes[first].scratch->strips);
+            if (strips == NULL || PyDict_SetItemString(step, "strips", strips) < 0)
+                Py_CLEAR(step);
+            Py_XDECREF(strips);
+        }
         if (step == NULL || pcnn_py_describe_step(step, plan, node) < 0 ||
             PyList_Append(list, step) < 0)
             Py_CLEAR(list);
