@@ -18,9 +18,9 @@ enum {
     RANGE_COLUMNS = 4,   /* of a range, at least */
     /* Of a chunk. Long ones leave the second cache, but partial sums are read and written once for
      * each: short ones only where these are small as well, and a range is not one chunk anyway. */
-    SCRATCH_BYTES = 1 << 18, /* for x, and for dy */
+    SCRATCH_BYTES = 1 << 18, /* for x; for dy, which is read once, twice that */
     MIN_COLUMNS = 6,
-    SMALL_BYTES = 1 << 17, /* for x, for dy, and for partial sums */
+    SMALL_BYTES = 1 << 17, /* for x, and for partial sums */
     SMALL_MIN_COLUMNS = 4,
 };
 
@@ -111,7 +111,7 @@ job_of(const pcnn_site *site)
         at_most(at_least(g->C ? bytes / (g->C * row) : 0, small ? SMALL_MIN_COLUMNS : MIN_COLUMNS),
                 at_most(PCNN_WINOGRAD_COLUMNS, at_least(longest_range(&job), 1)));
     /* Pairs of panels, which the products want. */
-    job.slice = 2 * at_least(bytes / (job.most_columns * 2 * job.lanes * row), 1);
+    job.slice = 2 * at_least(2 * bytes / (job.most_columns * 2 * job.lanes * row), 1);
     job.slice = at_most(job.slice, most_panels);
     job.V_step = job.most_columns * g->C * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
     job.D_step = job.most_columns * job.slice * job.lanes * PCNN_BLOCK + PCNN_WINOGRAD_PAD;
