@@ -48,8 +48,8 @@ class Shape:
         return f"{self.n}x{self.c}x{self.h}x{self.w}-{self.oc}-p{sides}-k{self.k}"
 
 
-# Shapes whose gradient of the weights takes eight points, F(6x6, 3x3) and F(4x4, 5x5): long sums, and
-# maps that few such tiles cover.
+# Shapes whose gradient of the weights takes eight points, F(6x6, 3x3) and F(4x4, 5x5): long sums,
+# and maps that few such tiles cover.
 EIGHT = [
     Shape(24, 3, 8, 8, 5),  # whole tiles
     Shape(23, 20, 13, 13, 33),
