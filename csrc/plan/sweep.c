@@ -4,8 +4,9 @@
  * channels, so that the later phases find a channel's planes where the earlier ones left them, or,
  * where there are too few channels for all threads, by planes, phase after phase. Where a source
  * makes tiles of channels in the first phase, or a sink takes them in the last, the work is cut by
- * these; always so where a source's planes are kept for later phases. Partial sums lie in the
- * steps' workspaces and are combined there in their own order: the bits are always the same. */
+ * these; always so where a source's planes are kept for later phases. Within a plane the steps that
+ * take strips go through it together, strip by strip (chain_strips.c). Partial sums lie in the steps'
+ * workspaces and are combined there in their own order: the bits are always the same. */
 #include "core/parallel.h"
 #include "core/tiles.h"
 #include "plan/plan.h"
