@@ -48,8 +48,8 @@ class Shape:
         return f"{self.n}x{self.c}x{self.h}x{self.w}-{self.oc}-p{sides}-k{self.k}"
 
 
-# Shapes whose gradient of the weights takes eight points, F(6x6, 3x3) and F(4x4, 5x5): long sums, and
-# maps that few such tiles cover.
+# Shapes whose gradient of the weights takes eight points, F(6x6, 3x3) and F(4x4, 5x5): long sums,
+# and maps that few such tiles cover.
 EIGHT = [
     Shape(24, 3, 8, 8, 5),  # whole tiles
     Shape(23, 20, 13, 13, 33),
@@ -274,7 +274,9 @@ def within_the_bound(given: Problem, passes: Passes) -> None:
         assert worst <= 1, f"{what}: {worst:.2f} of the bound"
 
 
-@pytest.mark.parametrize("shape", [SHAPES[3], SHAPES[8], SHAPES[12], SHAPES[-2], CHOSEN[3]], ids=str)
+@pytest.mark.parametrize(
+    "shape", [SHAPES[3], SHAPES[8], SHAPES[12], SHAPES[-2], CHOSEN[3]], ids=str
+)
 def test_threads_change_no_bit(shape: Shape) -> None:
     given = problem(shape, "float32", "normal")
     with winograd(ALWAYS):
