@@ -84,6 +84,9 @@ SHAPES = [
     Shape(31, 33, 8, 8, 65, (2, 2, 2, 2), k=5),
     Shape(8, 2, 5, 23, 3, (1, 1, 1, 1), k=5),
     *EIGHT,
+    # All passes with eight points; the second's row has more tiles than are transformed together.
+    Shape(19, 25, 11, 13, 65, k=5),
+    Shape(8, 24, 8, 43, 64, k=5),
 ]
 BATCHES = [
     Shape(n, 5, 7, 6, 9, (1, 1, 1, 1), k=k)
@@ -228,6 +231,9 @@ CHOSEN = [
     # The shortest sums of the weights' gradient that eight points do.
     Shape(49, 64, 5, 5, 64, (1, 1, 1, 1)),
     Shape(81, 32, 8, 8, 64, k=5),
+    # The fewest channels for eight points forward and to the input, without padding and with it.
+    Shape(64, 24, 12, 12, 64, k=5),
+    Shape(64, 96, 8, 8, 48, (2, 2, 2, 2), k=5),
 ]
 
 
@@ -268,7 +274,9 @@ def within_the_bound(given: Problem, passes: Passes) -> None:
         assert worst <= 1, f"{what}: {worst:.2f} of the bound"
 
 
-@pytest.mark.parametrize("shape", [SHAPES[3], SHAPES[8], SHAPES[12], CHOSEN[3]], ids=str)
+@pytest.mark.parametrize(
+    "shape", [SHAPES[3], SHAPES[8], SHAPES[12], SHAPES[-2], CHOSEN[3]], ids=str
+)
 def test_threads_change_no_bit(shape: Shape) -> None:
     given = problem(shape, "float32", "normal")
     with winograd(ALWAYS):
@@ -316,8 +324,10 @@ import pycnn
 import pycnn._core as core
 
 for name in ISAS:
-    for n in range(17, 32):
-        given = problem(Shape(n, 5, 7, 6, 9, (1, 1, 1, 1), 3 if n % 2 else 5), "float32", "normal")
+    shapes = [Shape(n, 5, 7, 6, 9, (1, 1, 1, 1), 3 if n % 2 else 5) for n in range(17, 32)]
+    shapes += [Shape(n, 25, 9, 10, 65, k=5) for n in (17, 22)] + [Shape(19, 20, 13, 13, 33)]
+    for shape in shapes:
+        given = problem(shape, "float32", "normal")
         with isa(name), winograd(ALWAYS), core.capture() as tape:
             x, w, b = (core.tensor(a, requires_grad=True) for a in (given.x, given.w, given.b))
             y = pycnn.ops.sigmoid(pycnn.ops.conv2d(x, w, b, padding=given.shape.padding))

@@ -1,18 +1,19 @@
 /* What the files of Winograd's convolution share: how tiles are counted and stored.
  *
- * Outputs are cut into tiles of 4x4 (kernels 3x3), 3x3 or 2x2 (5x5), or less where a map is no
- * multiple of that: as even as can be, the smaller ones outside, 14 into 3 + 4 + 4 + 3. A tile reads
- * PxP inputs, P = 6, 7 or 6. A *column* is one tile of one block of 16 images: columns are numbered
- * block after block, in a block row by row. A transformed tile has P P elements e. All buffers have
- * e outermost:
+ * Outputs are cut into tiles of 4x4, for dw also 6x6 (kernels 3x3), 4x4, 3x3 or 2x2 (5x5), or less
+ * where a map is no multiple of that: as even as can be, the smaller ones outside, 14 into
+ * 3 + 4 + 4 + 3. A tile reads PxP inputs, P = 6, 8, 8, 7 or 6. A *column* is one tile of one block of
+ * 16 images: columns are numbered block after block, in a block row by row. A transformed tile has P P
+ * elements e. All buffers have e outermost:
  *
  *     U[e][c][oc]         transformed weights, channels oc in tiles as the products want them
  *     V[e][column][c][16]  transformed x       M[e][column][oc][16]  products, or transformed dy
  *
  * The last element of a row (or a column) of elements, that of the point infinity, has a part in the
- * last output of a whole tile only. Tiles with fewer rows (columns) leave it out: 25 products, or 30,
- * instead of 36. Where the last block is not full, only the vectors that hold images are computed,
- * and in sums over images only these. What the buffers have in these places is whatever it was.
+ * last output of a whole tile only. Tiles with fewer rows (columns) leave it out: of six points 25
+ * products, or 30, instead of 36. Where the last block is not full, only the vectors that hold images
+ * are computed, and in sums over images only these. What the buffers have in these places is whatever
+ * it was.
  *
  * From one e to the next is a little more than the elements need, never a power of two: the
  * elements of a tile, which are read and written together, would fall on the same lines of the

@@ -191,7 +191,7 @@ PCNN_K(winograd_input)(const void *geometry, const void *x, void *V, int64_t ste
                        int64_t begin, int64_t end)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    WINOGRAD_CALL_LONG(transform_inputs, g, x, V, step, N, begin, end);
+    WINOGRAD_CALL_DW(transform_inputs, g, x, V, step, N, begin, end);
 }
 
 /* ---- products ---- */
@@ -339,7 +339,7 @@ ALWAYS_INLINE void
 transform_output(const int T, const int K, const real *M, int64_t step, real *y, int64_t y_channel,
                  int64_t y_row, int64_t y_column, int64_t rows, int64_t columns, const ending *end)
 {
-    _Alignas(64) real half[7][4][PCNN_BLOCK];
+    _Alignas(64) real half[WINOGRAD_POINTS][4][PCNN_BLOCK];
     const int P = winograd_points(T, K);
     const int64_t points = columns == T ? P : P - 1;
     NO_UNROLL

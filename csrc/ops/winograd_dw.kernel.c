@@ -147,7 +147,7 @@ PCNN_K(winograd_dw_input)(const void *geometry, const void *dy, void *D, int64_t
                           int64_t N, int64_t begin, int64_t end, int64_t panel0, int64_t panel1)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    WINOGRAD_CALL_LONG(transform_dy, g, dy, D, step, bias, N, begin, end, panel0, panel1);
+    WINOGRAD_CALL_DW(transform_dy, g, dy, D, step, bias, N, begin, end, panel0, panel1);
 }
 
 /* ---- products ---- */
@@ -287,7 +287,7 @@ PCNN_K(winograd_dw_taps)(const void *geometry, const void *sums, int64_t sums_st
                          int64_t taps_step, int64_t panels, int64_t begin, int64_t end)
 {
     const pcnn_conv2d_geometry *g = geometry;
-    WINOGRAD_CALL_LONG(transform_sums, g, sums, sums_step, taps, taps_step, panels, begin, end);
+    WINOGRAD_CALL_DW(transform_sums, g, sums, sums_step, taps, taps_step, panels, begin, end);
 }
 
 /* Channels begin .. end-1 of x, panels panel0 .. panel1-1, of dw [OC][C][K][K]: the taps of `ranges`

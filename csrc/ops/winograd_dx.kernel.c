@@ -28,7 +28,7 @@ ALWAYS_INLINE void
 transform_tile(const int T, const int K, const real *dy, int64_t row, int64_t plane, int64_t rows,
                int64_t columns, int64_t live, real *D, int64_t step)
 {
-    _Alignas(64) real half[4][7][PCNN_BLOCK];
+    _Alignas(64) real half[4][WINOGRAD_POINTS][PCNN_BLOCK];
     const int P = winograd_points(T, K);
     NO_UNROLL
     for (int j = 0; j < T; j++)
@@ -112,7 +112,8 @@ add_tiles(const int T, const int K, const pcnn_conv2d_geometry *g, const real *R
 {
     const int P = winograd_points(T, K), SHARED = P - T; /* pixels that neighbouring tiles share */
     const int64_t row = g->W * PCNN_BLOCK, plane = g->H * row, R_column = (c1 - c0) * PCNN_BLOCK;
-    _Alignas(64) real half[PCNN_WINOGRAD_STRIP_OUTPUTS + WINOGRAD_TAPS - 1][7][PCNN_BLOCK];
+    _Alignas(64)
+        real half[PCNN_WINOGRAD_STRIP_OUTPUTS + WINOGRAD_TAPS - 1][WINOGRAD_POINTS][PCNN_BLOCK];
     for (int64_t column = begin, tiles; column < end; column += tiles) {
         const pcnn_winograd_place at = pcnn_winograd_place_of(g, column);
         const pcnn_winograd_strip strip = pcnn_winograd_strip_of(g, column, end);
@@ -136,7 +137,7 @@ add_tiles(const int T, const int K, const pcnn_conv2d_geometry *g, const real *R
                 NO_UNROLL
                 for (int64_t i = 0; i < points; i++, tile += P * step)
                     for (int64_t v = 0; v < live; v += LANES) {
-                        vec r[7], d[WINOGRAD_POINTS];
+                        vec r[WINOGRAD_POINTS], d[WINOGRAD_POINTS];
                         UNROLL
                         for (int j = 0; j < P - 1; j++)
                             r[j] = vload(tile + j * step + v);
@@ -153,7 +154,7 @@ add_tiles(const int T, const int K, const pcnn_conv2d_geometry *g, const real *R
             for (int64_t j = j0; j < j1; j++) {
                 const bool old = !left && j < SHARED; /* the strip to the left reached it */
                 for (int64_t v = 0; v < live; v += LANES) {
-                    vec r[7], d[WINOGRAD_POINTS];
+                    vec r[WINOGRAD_POINTS], d[WINOGRAD_POINTS];
                     UNROLL
                     for (int i = 0; i < P - 1; i++)
                         r[i] = vload(&half[j][i][v]);

@@ -1,7 +1,7 @@
-/* Winograd's transforms with eight points: F(6x6, 3x3) and F(4x4, 5x5), for the gradient of the
- * weights (winograd_tile.h says what they are for). B depends on the points only, so both share it.
+/* Winograd's transforms with eight points: F(6x6, 3x3), for the gradient of the weights, and
+ * F(4x4, 5x5) (winograd_tile.h says what they are for). B depends on the points only, so both share it.
  *
- * The points are 0, 1/2, -1/2, 1, -1, 2, -2 and infinity: no others, of the eighths, have clearly
+ * The points are 0, 1/2, -1/2, 1, -1, 2, -2 and infinity: no others, of the minuss, have clearly
  * smaller errors for both.
  *
  *          | -1    0   21/4   0  -21/4   0   1  0 |         |  -1  [1    0    0     0     0  ] |
@@ -41,6 +41,41 @@ winograd8_input(const vec d[8], vec r[8])
     r[5] = vfma(vset((real)2), odd, even);
     r[6] = vfma(vset((real)-2), odd, even);
     r[7] = vfma(ends, d[3] - d[5], d[7] - d[1]);
+}
+
+/* y = A' m, for T = 4. */
+ALWAYS_INLINE void
+winograd8_output(const vec m[8], vec y[4])
+{
+    vec a = m[1] + m[2], b = m[3] + m[4], c = m[5] + m[6];
+    y[0] = m[0] + a + b + c;
+    y[2] = vfma(vset((real)0.25), a, vfma(vset((real)4), c, b));
+    a = m[1] - m[2];
+    b = m[3] - m[4];
+    c = m[5] - m[6];
+    y[1] = vfma(vset((real)0.5), a, vfma(vset((real)2), c, b));
+    y[3] = vfma(vset((real)0.125), a, vfma(vset((real)8), c, b)) + m[7];
+}
+
+/* r = G g, for K = 5. */
+ALWAYS_INLINE void
+winograd8_weights(const vec g[5], vec r[8])
+{
+    const vec quarter = vset((real)0.25), four = vset((real)4), ninth = vset((real)(1.0 / 9));
+    vec even = vfma(quarter, vfma(quarter, g[4], g[2]), g[0]);
+    vec odd = (real)0.5 * vfma(quarter, g[3], g[1]);
+    r[0] = -g[0];
+    r[1] = (even + odd) * (real)(32.0 / 45);
+    r[2] = (even - odd) * (real)(32.0 / 45);
+    even = g[0] + g[2] + g[4];
+    odd = g[1] + g[3];
+    r[3] = (even + odd) * ((real)-2 * ninth);
+    r[4] = (even - odd) * ((real)-2 * ninth);
+    even = vfma(four, vfma(four, g[4], g[2]), g[0]);
+    odd = (real)2 * vfma(four, g[3], g[1]);
+    r[5] = (even + odd) * (real)(1.0 / 90);
+    r[6] = (even - odd) * (real)(1.0 / 90);
+    r[7] = g[4];
 }
 
 /* r = A y. */
@@ -92,6 +127,26 @@ winograd8_weights_adjoint(const int K, const vec r[8], vec g[5])
     g[1] = (a + b + c) * ninth * fifth;
     if (K == 5)
         g[3] = vfma(vset((real)0.25), a, vfma(vset((real)4), c, b)) * ninth * fifth;
+}
+
+/* d = B r. */
+ALWAYS_INLINE void
+winograd8_input_adjoint(const vec r[8], vec d[8])
+{
+    const vec ends = vset((real)5.25), four = vset((real)4), quarter = vset((real)0.25);
+    const vec q0 = vset((real)-5), q1 = vset((real)-4.25), q2 = vset((real)-1.25);
+    vec a = r[1] + r[2], b = r[3] + r[4], c = r[5] + r[6];
+    d[0] = -r[0];
+    d[2] = vfma(ends, r[0], vfma(four, a, vfma(quarter, c, b)));
+    d[4] = vfma(-ends, r[0], vfma(q0, a, vfma(q1, b, q2 * c)));
+    d[6] = r[0] + a + b + c;
+    a = (real)0.5 * (r[1] - r[2]);
+    b = r[3] - r[4];
+    c = (real)2 * (r[5] - r[6]);
+    d[1] = vfma(four, a, vfma(quarter, c, b)) - r[7];
+    d[3] = vfma(ends, r[7], vfma(q0, a, vfma(q1, b, q2 * c)));
+    d[5] = vfma(-ends, r[7], a + b + c);
+    d[7] = r[7];
 }
 
 #endif

@@ -16,12 +16,13 @@ typedef struct {
 enum { NEVER = 1 << 30 };
 
 /* For 3x3 tiles of 3x3 outputs, F(3x3,3x3), have smaller errors than those of 4x4; where a map's
- * outer tiles are smaller anyway, they are enough. For 5x5 the larger tiles have larger errors, and
- * so have the tiles with eight points (6 for 3x3, 4 for 5x5): only dw has sums that long. */
+ * outer tiles are smaller anyway, they are enough. For 5x5 larger tiles have larger errors. Eight
+ * points for 3x3, tiles of 6x6, need 128 channels, and lie at .9 to 1.04 of the bound there: only dw
+ * has sums that long. */
 static const form forward_3x3[] = {{4, 4, 16, 32}, {4, 3, 16, 16}, {0, 0, 0, 0}};
-static const form forward_5x5[] = {{3, 3, 10, 16}, {2, 2, 6, 8}, {0, 0, 0, 0}};
+static const form forward_5x5[] = {{4, 4, 24, 96}, {3, 3, 10, 16}, {2, 2, 6, 8}, {0, 0, 0, 0}};
 static const form dx_3x3[] = {{4, 4, 16, 40}, {0, 0, 0, 0}};
-static const form dx_5x5[] = {{3, 3, 16, 32}, {2, 2, 8, 16}, {0, 0, 0, 0}};
+static const form dx_5x5[] = {{4, 4, 48, 64}, {3, 3, 16, 32}, {2, 2, 8, 16}, {0, 0, 0, 0}};
 /* The sums of dw are over images and outputs, and those of its corners over what padding leaves. */
 static const form dw_3x3[] = {{6, 6, 768, NEVER}, {4, 4, 192, NEVER}, {0, 0, 0, 0}};
 static const form dw_5x5[] = {

@@ -14,7 +14,7 @@
  *     T = 6, K = 3:  8 points (winograd_eight.h)   1.78; for long sums, those of dw
  *     T = 2, K = 5:  6 points                      9 instead of 25
  *     T = 3, K = 5:  7 points (winograd_seven.h)   5.44, with twice the errors
- *     T = 4, K = 5:  8 points                      4; for long sums
+ *     T = 4, K = 5:  8 points                      4, with larger ones
  *
  * One of the points is infinity, whose product has a part in the last output only: tiles with fewer
  * outputs leave it out.
@@ -42,23 +42,22 @@ enum {
     WINOGRAD_TAPS = 5,    /* weights, at most */
 };
 
-/* function(T, K, g, ...) for the form of g: in passes that take no eight points, and in those that
- * do. */
+/* function(T, K, g, ...) for the form of g: in the passes to y and dx, and in that to dw. */
 #define WINOGRAD_CALL(function, g, ...)     \
     do {                                    \
         if ((g)->KH == 3)                   \
             function(4, 3, g, __VA_ARGS__); \
+        else if ((g)->tile == 4)            \
+            function(4, 5, g, __VA_ARGS__); \
         else if ((g)->tile == 3)            \
             function(3, 5, g, __VA_ARGS__); \
         else                                \
             function(2, 5, g, __VA_ARGS__); \
     } while (0)
-#define WINOGRAD_CALL_LONG(function, g, ...)         \
+#define WINOGRAD_CALL_DW(function, g, ...)           \
     do {                                             \
         if ((g)->KH == 3 && (g)->tile == 6)          \
             function(6, 3, g, __VA_ARGS__);          \
-        else if ((g)->KH == 5 && (g)->tile == 4)     \
-            function(4, 5, g, __VA_ARGS__);          \
         else                                         \
             WINOGRAD_CALL(function, g, __VA_ARGS__); \
     } while (0)
@@ -83,9 +82,11 @@ winograd_input(const int T, const int K, const vec d[8], vec r[8])
 
 /* y = A' m. */
 ALWAYS_INLINE void
-winograd_output(const int T, const int K, const vec m[7], vec y[4])
+winograd_output(const int T, const int K, const vec m[8], vec y[4])
 {
-    if (winograd_points(T, K) == 7)
+    if (winograd_points(T, K) == 8)
+        winograd8_output(m, y);
+    else if (winograd_points(T, K) == 7)
         winograd7_output(m, y);
     else
         winograd6_output(T, m, y);
@@ -93,9 +94,11 @@ winograd_output(const int T, const int K, const vec m[7], vec y[4])
 
 /* r = G g. */
 ALWAYS_INLINE void
-winograd_weights(const int T, const int K, const vec g[5], vec r[7])
+winograd_weights(const int T, const int K, const vec g[5], vec r[8])
 {
-    if (winograd_points(T, K) == 7)
+    if (winograd_points(T, K) == 8)
+        winograd8_weights(g, r);
+    else if (winograd_points(T, K) == 7)
         winograd7_weights(g, r);
     else
         winograd6_weights(K, g, r);
@@ -127,9 +130,11 @@ winograd_weights_adjoint(const int T, const int K, const vec r[8], vec g[5])
 
 /* d = B r. */
 ALWAYS_INLINE void
-winograd_input_adjoint(const int T, const int K, const vec r[7], vec d[7])
+winograd_input_adjoint(const int T, const int K, const vec r[8], vec d[8])
 {
-    if (winograd_points(T, K) == 7)
+    if (winograd_points(T, K) == 8)
+        winograd8_input_adjoint(r, d);
+    else if (winograd_points(T, K) == 7)
         winograd7_input_adjoint(r, d);
     else
         winograd6_input_adjoint(r, d);
