@@ -40,13 +40,18 @@ def chained(plan: Any) -> list[list[str]]:
 
 FORWARD = ["batch_norm", "max_pool2d_index", "dropout_keep"]
 BACKWARD = ["dropout_mask", "max_pool2d_scatter", "batch_norm_grad"]
-# A direct convolution stands before them. Where x has a channel or two, so does the gradient of its
-# weights behind them; with one channel and 3x3 taps, it is made again in backward.
+# A direct convolution stands before them. Where x has up to three channels, so does the gradient of
+# its weights behind them; with one channel and 3x3 taps, it is made again in backward.
 FORWARD_FIRST = ["conv2d", *FORWARD]
-BACKWARD_FIRST = {1: ["conv2d", *BACKWARD, "conv2d_dw"], 2: [*BACKWARD, "conv2d_dw"]}
+BACKWARD_FIRST = {
+    1: ["conv2d", *BACKWARD, "conv2d_dw"],
+    2: [*BACKWARD, "conv2d_dw"],
+    3: [*BACKWARD, "conv2d_dw"],
+}
 BLOCK = {
     1: [FORWARD_FIRST, ["conv2d", "mul", *BACKWARD, "conv2d_dw"]],
     2: [FORWARD_FIRST, ["mul", *BACKWARD, "conv2d_dw"]],
+    3: [FORWARD_FIRST, ["mul", *BACKWARD, "conv2d_dw"]],
 }
 
 
@@ -60,7 +65,7 @@ def block(
 
 
 class Block:
-    """Parameters and batches of a block: 2 channels of 9x10, or 1, to 5 of 7x8 (`size`)."""
+    """Parameters and batches of a block: 2 channels of 9x10, or 1 or 3, to 5 of 7x8 (`size`)."""
 
     def __init__(
         self,

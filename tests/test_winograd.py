@@ -384,7 +384,7 @@ def test_when_it_is_chosen() -> None:
         assert set(wide.run().impls.values()) == {"n16"}
     with winograd(AUTO):
         # Few channels: transforms cost more than they save. float64: what gradients are checked in.
-        assert set(problem(SHAPES[0], "float32", "normal").run().impls.values()) == {"n16"}
+        assert "winograd" not in problem(SHAPES[0], "float32", "normal").run().impls.values()
         assert set(problem(CHOSEN[1], "float64", "normal").run().impls.values()) == {"n16"}
         x, w = np.ones((16, 64, 9, 9), "float32"), np.ones((64, 64, 3, 3), "float32")
         for other in ({"stride": (2, 2)}, {"stride": (1, 2)}, {"padding": (2, 2, 2, 2)}):

@@ -118,6 +118,16 @@ vheld(vec v)
     return v;
 }
 
+/* The same where the registers of AVX2 suffice, too. */
+ALWAYS_INLINE vec
+vpinned(vec v)
+{
+#if defined(__AVX512F__) || defined(PCNN_ISA_AVX2)
+    __asm__("" : "+v"(v));
+#endif
+    return v;
+}
+
 /* mask ? a : b, lane by lane; a mask is what a comparison of vectors gives (all ones or zeros). */
 ALWAYS_INLINE vec
 vselect(ivec mask, vec a, vec b)
@@ -151,12 +161,23 @@ vsqrt(vec a)
 ALWAYS_INLINE real
 vsum(vec v)
 {
+#if defined(PCNN_ISA_AVX2) && defined(PCNN_REAL_F64)
+    __m128d half =
+        _mm_add_pd(_mm256_castpd256_pd128((__m256d)v), _mm256_extractf128_pd((__m256d)v, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));
+#elif defined(PCNN_ISA_AVX2)
+    __m128 half =
+        _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+#else
     real lane[LANES];
     memcpy(lane, &v, sizeof lane);
     for (int half = LANES / 2; half > 0; half /= 2)
         for (int l = 0; l < half; l++)
             lane[l] += lane[l + half];
     return lane[0];
+#endif
 }
 
 /* All ones in the first n lanes. */

@@ -66,6 +66,10 @@ PCNN_K(conv2d_dw_groups)(const void *geometry)
     return parts ? pcnn_tiles(parts, MAX_PARTS) : 1; /* a group at least: it makes db */
 }
 
+/* The compiler keeps three vectors in registers by itself, but would load each of two again for
+ * every use, two a cycle. */
+#define HELD(XB, v) ((XB) == 2 ? vpinned(v) : vheld(v))
+
 /* Steps in reals. */
 typedef struct {
     int64_t x_block, x_channel, x_row, x_column;
@@ -96,12 +100,12 @@ accumulate(const int OB, const int XB, const int NV, vec *total, const real *x, 
                     vec value[X_CHANNELS];
                     UNROLL
                     for (int k = 0; k < XB; k++)
-                        value[k] = vheld(vload(x_at + k * x_channel + v * LANES));
+                        value[k] = HELD(XB, vload(x_at + k * x_channel + v * LANES));
                     UNROLL
                     for (int o = 0; o < OB; o++) {
                         vec d = vload(dy_at + o * PCNN_BLOCK + v * LANES);
                         if (XB > 1)
-                            d = vheld(d);
+                            d = HELD(XB, d);
                         UNROLL
                         for (int k = 0; k < XB; k++)
                             acc[o][k] = vfma(value[k], d, acc[o][k]);
@@ -188,7 +192,7 @@ copy_piece(const int NV, const pcnn_conv2d_geometry *g, int64_t OB, const real *
     const int64_t plane = g->OH * g->OW * PCNN_BLOCK, ahead = rows * columns * PCNN_BLOCK;
     for (int64_t n = 0; n < blocks; n++)
         for (int64_t o = 0; o < OB; o++) {
-            vec sum = {0};
+            vec sum[VECS] = {{0}}; /* each vector of a line by itself: the sums do not wait */
             for (int64_t r = 0; r < rows; r++) {
                 const real *from = dy + (n * g->OC + o) * plane + r * g->OW * PCNN_BLOCK;
                 real *to = piece + ((n * rows + r) * columns * OB + o) * PCNN_BLOCK;
@@ -198,12 +202,15 @@ copy_piece(const int NV, const pcnn_conv2d_geometry *g, int64_t OB, const real *
                         if (v * VEC_BYTES % 64 == 0)
                             __builtin_prefetch(from + v * LANES + ahead);
                         vec d = vload(from + v * LANES);
-                        sum += d;
+                        sum[v] += d;
                         vstore(to + v * LANES, d);
                     }
                 }
             }
-            bias[o] += sum;
+            UNROLL
+            for (int v = 1; v < NV; v++)
+                sum[0] += sum[v];
+            bias[o] += sum[0];
         }
 }
 

@@ -58,6 +58,10 @@ PCNN_K(conv2d_dw_taps_channels)(const void *geometry)
     return g->C > MAX_PARTS || g->C * g->KH * cut.tap_tiles > MAX_PARTS ? 0 : cut.channels;
 }
 
+/* The compiler keeps three vectors in registers by itself, but would load each of two again for
+ * every use, two a cycle. */
+#define HELD(XB, v) ((XB) == 2 ? vpinned(v) : vheld(v))
+
 /* Steps in reals. */
 typedef struct {
     int64_t x_row, x_column;
@@ -93,12 +97,12 @@ accumulate(const int OB, const int XB, const int NV, vec *total, int64_t total_s
                 vec value[TAPS];
                 UNROLL
                 for (int k = 0; k < XB; k++)
-                    value[k] = vheld(vload(x_at + k * PCNN_BLOCK + v * LANES));
+                    value[k] = HELD(XB, vload(x_at + k * PCNN_BLOCK + v * LANES));
                 UNROLL
                 for (int o = 0; o < OB; o++) {
                     vec d = vload(dy_at + o * dy_channel + v * LANES);
                     if (XB > 1)
-                        d = vheld(d);
+                        d = HELD(XB, d);
                     UNROLL
                     for (int k = 0; k < XB; k++)
                         acc[o][k] = vfma(value[k], d, acc[o][k]);
@@ -238,31 +242,65 @@ add_taps(const pcnn_conv2d_geometry *g, const piece *piece, const part *part, in
                                                              dy + piece->other);
 }
 
+/* Columns ow0 .. ow1-1, in each of which some of the taps lie inside x: neighbours. */
+static void
+add_edge(const pcnn_conv2d_geometry *g, const piece *piece, const part *part, int64_t ow0,
+         int64_t ow1, vec *total)
+{
+    for (int64_t q = ow0; q < ow1; q++) {
+        int64_t first = 0, end = part->size;
+        while (first < end && (q < part->begin[first] || q >= part->end[first]))
+            first++;
+        while (first < end && (q < part->begin[end - 1] || q >= part->end[end - 1]))
+            end--;
+        if (first < end)
+            add_taps(g, piece, part, first, end - first, q, q + 1, total);
+    }
+}
+
 /* bias[o][v] += the sum over the piece of dy[o]; NV is a literal. */
 ALWAYS_INLINE void
 add_bias(const int NV, const piece *piece, vec bias[CHANNELS][VECS])
 {
+    /* Sums of neighbouring pixels: eight chains hide the latency of additions. */
+    enum { CHAINS = VECS < 8 ? 8 / VECS : 1 };
     const int64_t width = (piece->at.ow1 - piece->at.ow0) * PCNN_BLOCK;
+    const int64_t most = width - width % (CHAINS * PCNN_BLOCK);
     const real *dy = piece->dy + piece->at.oh0 * piece->s.dy_row + piece->at.ow0 * PCNN_BLOCK;
-    for (int64_t r = piece->at.oh0; r < piece->at.oh1; r++, dy += piece->s.dy_row)
-        for (int64_t o = 0; o < piece->OB; o++) {
-            const real *row = dy + o * piece->s.dy_channel;
-            /* Two sums for each vector hide the latency of additions. */
-            vec even[VECS] = {{0}}, odd[VECS] = {{0}};
-            int64_t q = 0;
-            for (; q + 2 * PCNN_BLOCK <= width; q += 2 * PCNN_BLOCK)
-                UNROLL
-            for (int v = 0; v < NV; v++) {
-                even[v] += vload(row + q + v * LANES);
-                odd[v] += vload(row + q + PCNN_BLOCK + v * LANES);
-            }
+    for (int64_t o = 0; o < piece->OB; o++, dy += piece->s.dy_channel) {
+        vec sum[CHAINS][VECS];
+        UNROLL
+        for (int p = 0; p < CHAINS; p++) {
             UNROLL
-            for (int v = 0; v < NV; v++) {
-                if (q < width)
-                    even[v] += vload(row + q + v * LANES);
-                bias[o][v] += even[v] + odd[v];
-            }
+            for (int v = 0; v < VECS; v++)
+                sum[p][v] = (vec){0};
         }
+        const real *row = dy;
+        for (int64_t r = piece->at.oh0; r < piece->at.oh1; r++, row += piece->s.dy_row) {
+            int64_t q = 0;
+            for (; q < most; q += CHAINS * PCNN_BLOCK)
+                UNROLL
+            for (int p = 0; p < CHAINS; p++) {
+                UNROLL
+                for (int v = 0; v < NV; v++)
+                    sum[p][v] += vload(row + q + p * PCNN_BLOCK + v * LANES);
+            }
+            for (; q < width; q += PCNN_BLOCK)
+                UNROLL
+            for (int v = 0; v < NV; v++)
+                sum[0][v] += vload(row + q + v * LANES);
+        }
+        UNROLL
+        for (int v = 0; v < NV; v++) {
+            UNROLL
+            for (int p = CHAINS / 2; p > 0; p /= 2) {
+                UNROLL
+                for (int k = 0; k < p; k++)
+                    sum[k][v] += sum[k + p][v];
+            }
+            bias[o][v] += sum[0][v];
+        }
+    }
 }
 
 /* One tile of channels of dy, over the blocks of `images` images. Writes its part of
@@ -328,14 +366,8 @@ PCNN_K(conv2d_dw_taps)(const void *geometry, const void *px, const void *pdy, vo
             const part *part = &part_of[p];
             const rectangle *shared = &part->shared;
             vec *sums = &total[p * ACCUMULATORS];
-            for (int64_t k = 0; k < part->size; k++) {
-                if (part->begin[k] < shared->ow0)
-                    add_taps(g, &piece, part, k, 1, part->begin[k],
-                             smaller(part->end[k], shared->ow0), sums);
-                if (part->end[k] > shared->ow1)
-                    add_taps(g, &piece, part, k, 1, larger(part->begin[k], shared->ow1),
-                             part->end[k], sums);
-            }
+            add_edge(g, &piece, part, 0, shared->ow0, sums);
+            add_edge(g, &piece, part, shared->ow1, g->OW, sums);
         }
     }
 
