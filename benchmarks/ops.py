@@ -188,6 +188,7 @@ def time_case(
             if impl == "reference" and chosen[op] != impl and not reference:
                 continue
             core._force_impl(op, impl)
+            chain = core._set_option("chain", 0)  # a chain's steps have one time
             winograd = core._set_option("winograd", 2 if impl == "winograd" else 1)
             try:
                 plan = _plan(case, dtype)
@@ -196,6 +197,7 @@ def time_case(
                 least = _least(plan, seconds)
             finally:
                 core._set_option("winograd", winograd)
+                core._set_option("chain", chain)
                 core._force_impl(op, None)
             for step, ns in zip(plan.steps, least, strict=True):
                 if step["op"] == op and step["impl"] == impl:

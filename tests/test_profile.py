@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import subprocess
@@ -358,7 +359,8 @@ def test_steps_are_named_as_the_cases_of_the_tests(case: Case) -> None:
     # A case may spell out a default, or put its attributes in another order.
     words = set(case.name.split("-"))
     assert told.startswith(case.op + "-") and set(told.split("-")) <= words
-    shapes = [word for word in case.name.split("-")[1:] if word[:1].isdigit()]
+    # Shapes come first; a digit behind an attribute is a negative number's.
+    shapes = list(itertools.takewhile(lambda word: word[:1].isdigit(), case.name.split("-")[1:]))
     assert told.split("-")[1 : 1 + len(shapes)] == shapes
 
 

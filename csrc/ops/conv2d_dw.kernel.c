@@ -29,7 +29,7 @@ enum {
     X_CHANNELS = 2,
 #endif
     DY_CHANNELS = ACCUMULATORS < 12 ? ACCUMULATORS : 12,
-    PIECE_BYTES = 20480, /* of the planes of a tile: less than the first-level cache */
+    PIECE_BYTES = 26624, /* of the planes of a tile: less than the first-level cache */
     TOTAL_BYTES = 32768, /* of the totals; both are on the stack */
     MAX_PARTS = TOTAL_BYTES / (ACCUMULATORS * VEC_BYTES),
     HALF_LINE = PCNN_BLOCK / 2, /* images */
