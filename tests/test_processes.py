@@ -26,9 +26,10 @@ def test_keyboard_interrupt() -> None:
     velocities = zeros_like(p)
     x, labels = LAB2.batch(32)
     train_step(LAB2, p, velocities, x, labels, 0)
-    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
     limit = time.monotonic() + 20
     with pytest.raises(KeyboardInterrupt):
+        timer.start()
         while time.monotonic() < limit:
             train_step(LAB2, p, velocities, x, labels, 1)
     assert all(np.isfinite(array).all() for array in numbers(p).values())

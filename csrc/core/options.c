@@ -1,4 +1,4 @@
 /* The switches and their defaults; python/module.c sets them. */
 #include "core/options.h"
 
-int pcnn_option_winograd = PCNN_WINOGRAD_AUTO;
+_Atomic int pcnn_option_winograd = PCNN_WINOGRAD_AUTO;

@@ -6,6 +6,7 @@
  * accurate as promised, or (for tests) wherever it is correct. */
 enum { PCNN_WINOGRAD_OFF, PCNN_WINOGRAD_AUTO, PCNN_WINOGRAD_ALWAYS };
 
-extern int pcnn_option_winograd;
+/* Runs read it without the GIL. */
+extern _Atomic int pcnn_option_winograd;
 
 #endif

@@ -32,9 +32,10 @@ fill_geometry(const pcnn_window2d *window, pcnn_pool2d *geometry)
     geometry->PL = padding->n == 4 ? padding->at[2] : geometry->PT;
 }
 
-pcnn_status
-pcnn_pool2d_check(const pcnn_call *call, const pcnn_window2d *window, const pcnn_type *x,
-                  pcnn_pool2d *geometry)
+/* Checks the window against an input of shape N,C,H,W and fills `geometry`. */
+static pcnn_status
+check_window(const pcnn_call *call, const pcnn_window2d *window, const pcnn_type *x,
+             pcnn_pool2d *geometry)
 {
     const char *op = call->op->name;
     char text[PCNN_SHAPE_TEXT];
@@ -90,31 +91,26 @@ pcnn_pool2d_geometry(const pcnn_window2d *window, const pcnn_tensor *large,
 pcnn_status
 pcnn_pool2d_infer(const pcnn_call *call, const pcnn_window2d *window, pcnn_type *out)
 {
-    pcnn_pool2d geometry;
+    pcnn_pool2d geometry = {.H = 0};
     PCNN_TRY(pcnn_expect_float(call, 0));
     PCNN_TRY(pcnn_expect_rank(call, 0, 4));
-    PCNN_TRY(pcnn_pool2d_check(call, window, &call->in[0], &geometry));
+    PCNN_TRY(check_window(call, window, &call->in[0], &geometry));
     *out = call->in[0];
     out->shape[2] = geometry.OH;
     out->shape[3] = geometry.OW;
     return PCNN_OK;
 }
 
-bool
-pcnn_pool2d_is_2x2(const pcnn_window2d *window)
-{
-    pcnn_pool2d g;
-    fill_geometry(window, &g);
-    for (int64_t i = 0; i < window->padding.n; i++)
-        if (window->padding.at[i])
-            return false;
-    return g.KH == 2 && g.KW == 2 && g.SH == 2 && g.SW == 2;
-}
-
 const char *
 pcnn_pool2d_refuse_other_than_2x2(const pcnn_site *site)
 {
-    return pcnn_pool2d_is_2x2(site->attrs) ? NULL : "the window is not 2x2 with stride 2, unpadded";
+    const pcnn_window2d *window = site->attrs;
+    pcnn_pool2d g;
+    fill_geometry(window, &g);
+    bool fits = g.KH == 2 && g.KW == 2 && g.SH == 2 && g.SW == 2;
+    for (int64_t i = 0; i < window->padding.n; i++)
+        fits &= window->padding.at[i] == 0;
+    return fits ? NULL : "the window is not 2x2 with stride 2, unpadded";
 }
 
 int64_t

@@ -27,21 +27,15 @@ typedef struct {
     bool count_include_pad; /* avg_pool2d: divide by KH*KW at the borders too */
 } pcnn_pool2d;
 
-/* Checks the window against an input of shape N,C,H,W and fills `geometry`. */
-pcnn_status pcnn_pool2d_check(const pcnn_call *call, const pcnn_window2d *window,
-                              const pcnn_type *x, pcnn_pool2d *geometry);
-
 /* The geometry of a call that has been checked: `large` is x or dx, `small` y or dy. */
 void pcnn_pool2d_geometry(const pcnn_window2d *window, const pcnn_tensor *large,
                           const pcnn_tensor *small, pcnn_pool2d *geometry);
 
-/* The type of y for an x of shape N,C,H,W: all of infer. */
+/* The type of y for an x of shape N,C,H,W, checked against the window: all of infer. */
 pcnn_status pcnn_pool2d_infer(const pcnn_call *call, const pcnn_window2d *window, pcnn_type *out);
 
-/* Whether 2x2 windows lie side by side, without padding: the case that has kernels of its own. */
-bool pcnn_pool2d_is_2x2(const pcnn_window2d *window);
-
-/* The refusal of the kernels for that case; the op's attributes begin with the window. */
+/* The refusal of the kernels for 2x2 windows that lie side by side, without padding; the op's
+ * attributes begin with the window. */
 const char *pcnn_pool2d_refuse_other_than_2x2(const pcnn_site *site);
 
 /* In a chain, on strips of planes: the rows of a unit, where windows lie side by side and none is

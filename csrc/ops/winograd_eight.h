@@ -1,8 +1,8 @@
 /* Winograd's transforms with eight points: F(6x6, 3x3), for the gradient of the weights, and
- * F(4x4, 5x5) (winograd_tile.h says what they are for). B depends on the points only, so both share it.
+ * F(4x4, 5x5); winograd_tile.h says what they are for. B depends on the points only, so both share it.
  *
- * The points are 0, 1/2, -1/2, 1, -1, 2, -2 and infinity: no others, of the minuss, have clearly
- * smaller errors for both.
+ * The points are 0, 1/2, -1/2, 1, -1, 2, -2 and infinity: no others that were tried have clearly
+ * smaller errors in both forms.
  *
  *          | -1    0   21/4   0  -21/4   0   1  0 |         |  -1  [1    0    0     0     0  ] |
  *          |  0    2     4  -5/2  -5    1/2  1  0 |         | 32/45[1   1/2  1/4   1/8  1/16 ] |

@@ -42,7 +42,8 @@ typedef struct {
     int64_t blocks, C;
     const pcnn_source *source; /* of the first step, or NULL */
     const pcnn_sink *sink;     /* of the last step, or NULL */
-    int64_t tiles;             /* of channels, where there is one of these; else 0 */
+    int32_t made, taken; /* the values that these make and take tile by tile, or -1 */
+    int64_t tile, tiles; /* channels of a tile, and tiles, where there is one of these; else 0 */
     char *pieces; /* of scratch memory, one for each thread */
     int64_t piece_bytes;
     void (*run)(const void *sweep, int64_t item, char *piece);
@@ -277,62 +278,68 @@ run_phases(sweep *s, double cost_ns, int64_t grain)
     }
 }
 
+/* Looks a step's operands up. Returns the bytes that one plane of them takes. */
+static int64_t
+fill_step(const sweep *s, step *step, const pcnn_pnode *node, const pcnn_pvalue *values,
+          const pcnn_tensor *tensors, char *arena)
+{
+    int64_t bytes = 0;
+    step->planes = node->impl->planes;
+    step->phase = node->phase;
+    step->until = node->until;
+    step->site = pcnn_pnode_site(node, tensors, arena);
+    for (int k = 0; k < node->n_in + node->n_out; k++) {
+        const bool in = k < node->n_in;
+        const int32_t v = in ? node->in[k] : node->out[k - node->n_in];
+        operand *o = in ? &step->in[k] : &step->out[k - node->n_in];
+        *o = (operand){.base = NULL};
+        if (v < 0)
+            continue;
+        *o = operand_of(&values[v], &tensors[k]);
+        if (v == s->made || v == s->taken)
+            set_tiled(o, &values[v], s->tile);
+        bytes += o->step;
+    }
+    set_strips(step, node, values);
+    if (step->planes->prepare)
+        step->planes->prepare(&step->site, &step->job);
+    return bytes;
+}
+
 pcnn_status
 pcnn_sweep_run(const pcnn_pnode *nodes, const pcnn_pvalue *values, const pcnn_tensor *tensors,
                char *arena, char *pieces)
 {
+    const pcnn_pnode *tail = nodes + nodes->chain - 1;
+    const pcnn_scratch *scratch = nodes->scratch;
+    const int64_t *shape = values[nodes->out[0]].type.shape; /* the first step is no sink */
     sweep s = {.n_steps = nodes->chain,
                .pieces = pieces,
-               .piece_bytes = nodes->scratch->bytes,
-               .strips = nodes->scratch->strips,
-               .first_cut = nodes->scratch->first_cut,
-               .end_cut = nodes->scratch->end_cut};
-    const pcnn_pnode *tail = nodes + nodes->chain - 1;
-    s.source = nodes->impl->planes->source;
-    s.sink = tail->impl->planes->sink;
-    const int32_t made = s.source ? nodes->out[0] : -1, taken = s.sink ? tail->in[1] : -1;
-    const int64_t tile = nodes->scratch->tile;
-    bool kept = false;
-    const int64_t *shape = values[nodes->out[0]].type.shape; /* the first step is no sink */
-    s.blocks = (shape[0] + PCNN_BLOCK - 1) / PCNN_BLOCK;
-    s.C = shape[1];
-    int64_t bytes = 0; /* that one plane of all operands takes */
+               .piece_bytes = scratch->bytes,
+               .strips = scratch->strips,
+               .first_cut = scratch->first_cut,
+               .end_cut = scratch->end_cut,
+               .source = nodes->impl->planes->source,
+               .sink = tail->impl->planes->sink,
+               .tile = scratch->tile,
+               .blocks = (shape[0] + PCNN_BLOCK - 1) / PCNN_BLOCK,
+               .C = shape[1]};
+    s.made = s.source ? nodes->out[0] : -1;
+    s.taken = s.sink ? tail->in[1] : -1;
+    int64_t bytes = 0;
     for (int k = 0; k < s.n_steps; k++) {
         const pcnn_pnode *node = &nodes[k];
-        step *step = &s.steps[k];
-        step->planes = node->impl->planes;
-        step->phase = node->phase;
-        step->until = node->until;
-        step->site = pcnn_pnode_site(node, tensors, arena);
-        for (int i = 0; i < node->n_in; i++, tensors++) {
-            const int32_t v = node->in[i];
-            step->in[i] = (operand){.base = NULL};
-            if (v >= 0)
-                step->in[i] = operand_of(&values[v], tensors);
-            if (v >= 0 && (v == made || v == taken))
-                set_tiled(&step->in[i], &values[v], tile);
-            bytes += step->in[i].step;
-        }
-        for (int o = 0; o < node->n_out; o++, tensors++) {
-            const pcnn_pvalue *value = &values[node->out[o]];
-            step->out[o] = operand_of(value, tensors);
-            if (node->out[o] == made || node->out[o] == taken)
-                set_tiled(&step->out[o], value, tile);
-            kept |= value->kept;
-            bytes += step->out[o].step;
-        }
-        set_strips(step, node, values);
-        if (step->planes->prepare)
-            step->planes->prepare(&step->site, &step->job);
-        const int32_t phases = node->until + 1;
-        s.phases = phases > s.phases ? phases : s.phases;
+        bytes += fill_step(&s, &s.steps[k], node, values, tensors, arena);
+        tensors += node->n_in + node->n_out;
+        s.phases = node->until + 1 > s.phases ? node->until + 1 : s.phases;
     }
     const int64_t grain = GRAIN_BYTES / bytes + 1;
     double cost = (double)(s.blocks * s.C * bytes) / 10;
     if (s.source || s.sink)
-        s.tiles = pcnn_tiles(s.C, tile);
+        s.tiles = pcnn_tiles(s.C, s.tile);
     if (s.source)
         cost += s.source->prepare(&s.steps[0].site, s.tiles);
+    const bool kept = s.source && values[s.made].kept;
     if (s.phases > 1 && s.tiles > 0 && (kept || s.tiles >= 2 * pcnn_threads()))
         run_items(&s, s.tiles, 1, cost, run_channels);
     else if (s.phases > 1 && s.tiles == 0 && s.C >= 4 * pcnn_threads())
