@@ -112,12 +112,17 @@ pcnn_plan_make(pcnn_program *program, pcnn_plan **result)
         status = pcnn_pass_group(&plan->program);
     if (status == PCNN_OK)
         status = pcnn_pass_memory(&plan->program, &plan->arena_bytes);
-    plan->threads = pcnn_threads();
+    plan->threads = PCNN_MAX_THREADS;
     for (int32_t n = 0; n < plan->program.n_nodes; n++) {
         const pcnn_pnode *node = &plan->program.nodes[n];
         plan->n_tensors += node->n_in + node->n_out;
-        if (node->scratch && node->scratch->bytes > plan->piece_bytes)
+        if (node->scratch == NULL)
+            continue;
+        if (node->scratch->bytes > plan->piece_bytes)
             plan->piece_bytes = node->scratch->bytes;
+        /* Not asked for again: another thread of the program may have set it meanwhile. */
+        if (node->scratch->pieces < plan->threads)
+            plan->threads = node->scratch->pieces;
     }
     plan->tensors = calloc((size_t)plan->n_tensors + 1, sizeof *plan->tensors);
     if (status == PCNN_OK && plan->tensors == NULL)

@@ -93,12 +93,12 @@ pcnn_py_plan_new(pcnn_segment *segment, pcnn_value *const *wanted, PyObject *pla
         PyObject *tensor = PyList_GET_ITEM(placeholders, p);
         self->placeholder_types[p] = ((pcnn_py_tensor *)tensor)->value->type;
     }
+    self->isa = pcnn_isa_name();
     pcnn_status status = pcnn_segment_plan(segment, &self->plan);
     if (status != PCNN_OK) {
         Py_DECREF(self);
         return pcnn_py_raise(status);
     }
-    self->isa = pcnn_isa_name();
     const pcnn_program *program = &self->plan->program;
     for (int32_t v = 0; v < program->n_values; v++)
         if (program->values[v].external >= 0 && program->values[v].producer >= 0 &&
@@ -221,6 +221,122 @@ separate_argument(const plan_object *self, PyObject **held, void **data, int64_t
     return 0;
 }
 
+/* A call of run or run_many. */
+typedef struct {
+    Py_ssize_t n_args;
+    int64_t count, times; /* count: -1 for run */
+    PyObject **held; /* of each argument: what keeps its memory, */
+    void **data; /* where it is, */
+    int64_t *step; /* and how far the next run's row is */
+    void **address; /* of externals, then of outputs */
+    pcnn_storage **memory; /* of outputs */
+} call;
+
+static int
+take_arguments(const plan_object *self, call *c, PyObject *const *args)
+{
+    for (Py_ssize_t p = 0; p < c->n_args; p++) {
+        c->held[p] = plan_argument(self, p, args[p], c->count, &c->data[p], &c->step[p]);
+        if (c->held[p] == NULL)
+            return -1;
+    }
+    if (settle_memory(self) < 0)
+        return -1;
+    for (Py_ssize_t p = 0; p < c->n_args; p++) {
+        const int64_t bytes = bytes_of(&self->placeholder_types[p]);
+        if (separate_argument(self, &c->held[p], &c->data[p],
+                              c->step[p] ? c->count * bytes : bytes) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int
+fill_addresses(const plan_object *self, call *c)
+{
+    for (int32_t e = 0; e < self->n_externals; e++) {
+        const pcnn_value *value = self->externals[e];
+        c->address[e] =
+            value->placeholder >= 0 ? c->data[value->placeholder] : value->storage->data;
+    }
+    for (int32_t k = 0; k < self->n_outputs; k++) {
+        const int64_t bytes = bytes_of(&self->out_types[k]);
+        c->memory[k] =
+            bytes <= INT64_MAX / (c->times + 1) ? pcnn_storage_new(c->times * bytes) : NULL;
+        if (c->memory[k] == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        c->address[self->n_externals + k] = c->memory[k]->data;
+    }
+    return 0;
+}
+
+/* To the rows of the next run. */
+static void
+advance_addresses(const plan_object *self, call *c)
+{
+    for (int32_t e = 0; e < self->n_externals; e++)
+        if (self->externals[e]->placeholder >= 0)
+            c->address[e] = (char *)c->address[e] + c->step[self->externals[e]->placeholder];
+    void **outputs = c->address + self->n_externals;
+    for (int32_t k = 0; k < self->n_outputs; k++)
+        outputs[k] = (char *)outputs[k] + bytes_of(&self->out_types[k]);
+}
+
+static int
+compute(plan_object *self, call *c)
+{
+    pcnn_status status = pcnn_profile_note(self->plan);
+    int32_t failed;
+    if (status != PCNN_OK) {
+        pcnn_py_raise(status);
+        return -1;
+    }
+    PyThreadState *state = PyEval_SaveThread();
+    pcnn_run_lock();
+    for (int64_t run = 0; run < c->times && status == PCNN_OK; run++) {
+        status = pcnn_plan_run(self->plan, c->address, c->address + self->n_externals, &failed);
+        self->runs += status == PCNN_OK;
+        advance_addresses(self, c);
+    }
+    pcnn_run_unlock();
+    PyEval_RestoreThread(state);
+    /* Also where it failed: some effects may have happened before. */
+    for (int32_t e = 0; e < self->n_externals; e++)
+        if (self->written[e] && self->externals[e]->storage)
+            self->externals[e]->storage->version++;
+    if (status != PCNN_OK) {
+        pcnn_py_raise(status);
+        return -1;
+    }
+    pcnn_py_tell_plan(self->plan, false);
+    return 0;
+}
+
+static PyObject *
+wrap_outputs(const plan_object *self, call *c)
+{
+    PyObject *result = PyTuple_New(self->n_outputs);
+    for (int32_t k = 0; k < self->n_outputs && result; k++) {
+        pcnn_type type = self->out_types[k];
+        if (c->count >= 0) {
+            type.shape[0] = c->count;
+            for (int i = 0; i < type.ndim; i++)
+                type.shape[i + 1] = self->out_types[k].shape[i];
+            type.ndim++;
+        }
+        pcnn_value *value = pcnn_value_from_storage(&type, c->memory[k]);
+        c->memory[k] = NULL;
+        PyObject *tensor = value ? pcnn_py_tensor_wrap(value) : PyErr_NoMemory();
+        if (tensor == NULL)
+            Py_CLEAR(result);
+        else
+            PyTuple_SET_ITEM(result, k, tensor);
+    }
+    return result;
+}
+
 /* Runs the plan once, or `count` times with outputs stacked. */
 static PyObject *
 run_times(plan_object *self, PyObject *const *args, Py_ssize_t n_args, int64_t count)
@@ -237,106 +353,36 @@ run_times(plan_object *self, PyObject *const *args, Py_ssize_t n_args, int64_t c
                      self->isa, pcnn_isa_name());
         return NULL;
     }
-    int32_t n_addresses = self->n_externals + self->n_outputs;
-    PyObject *small_held[32] = {NULL}, **held = small_held;
-    void *small_data[32], **data = small_data;
-    int64_t small_step[32], *step = small_step;
-    void *small_address[256], **address = small_address;
-    pcnn_storage *small_memory[32] = {NULL}, **memory = small_memory;
+    const int32_t n_addresses = self->n_externals + self->n_outputs;
+    PyObject *held[32] = {NULL};
+    void *data[32], *address[256];
+    int64_t step[32];
+    pcnn_storage *memory[32] = {NULL};
+    call c = {n_args, count, count < 0 ? 1 : count, held, data, step, address, memory};
+    const bool heap = n_args > 32 || n_addresses > 256 || self->n_outputs > 32;
+    if (heap) {
+        c.held = PyMem_Calloc((size_t)n_args + 1, sizeof *c.held);
+        c.data = PyMem_Calloc((size_t)n_args + 1, sizeof *c.data);
+        c.step = PyMem_Calloc((size_t)n_args + 1, sizeof *c.step);
+        c.address = PyMem_Calloc((size_t)n_addresses + 1, sizeof *c.address);
+        c.memory = PyMem_Calloc((size_t)self->n_outputs + 1, sizeof *c.memory);
+    }
     PyObject *result = NULL;
-    bool heap = n_args > 32 || n_addresses > 256 || self->n_outputs > 32;
+    if (!c.held || !c.data || !c.step || !c.address || !c.memory)
+        PyErr_NoMemory();
+    else if (take_arguments(self, &c, args) == 0 && fill_addresses(self, &c) == 0 &&
+             compute(self, &c) == 0)
+        result = wrap_outputs(self, &c);
+    for (Py_ssize_t p = 0; c.held && p < n_args; p++)
+        Py_XDECREF(c.held[p]);
+    for (int32_t k = 0; c.memory && k < self->n_outputs; k++)
+        pcnn_storage_unref(c.memory[k]);
     if (heap) {
-        held = PyMem_Calloc((size_t)n_args + 1, sizeof *held);
-        data = PyMem_Calloc((size_t)n_args + 1, sizeof *data);
-        step = PyMem_Calloc((size_t)n_args + 1, sizeof *step);
-        address = PyMem_Calloc((size_t)n_addresses + 1, sizeof *address);
-        memory = PyMem_Calloc((size_t)self->n_outputs + 1, sizeof *memory);
-        if (!held || !data || !step || !address || !memory) {
-            PyErr_NoMemory();
-            goto done;
-        }
-    }
-    for (Py_ssize_t p = 0; p < n_args; p++)
-        if ((held[p] = plan_argument(self, p, args[p], count, &data[p], &step[p])) == NULL)
-            goto done;
-    if (settle_memory(self) < 0)
-        goto done;
-    for (Py_ssize_t p = 0; p < n_args; p++) {
-        const int64_t bytes = bytes_of(&self->placeholder_types[p]);
-        if (separate_argument(self, &held[p], &data[p], step[p] ? count * bytes : bytes) < 0)
-            goto done;
-    }
-    for (int32_t e = 0; e < self->n_externals; e++) {
-        const pcnn_value *value = self->externals[e];
-        address[e] = value->placeholder >= 0 ? data[value->placeholder] : value->storage->data;
-    }
-    const int64_t times = count < 0 ? 1 : count;
-    for (int32_t k = 0; k < self->n_outputs; k++) {
-        const int64_t bytes = bytes_of(&self->out_types[k]);
-        memory[k] = bytes <= INT64_MAX / (times + 1) ? pcnn_storage_new(times * bytes) : NULL;
-        if (memory[k] == NULL) {
-            PyErr_NoMemory();
-            goto done;
-        }
-        address[self->n_externals + k] = memory[k]->data;
-    }
-    pcnn_status status = pcnn_profile_note(self->plan);
-    int32_t failed;
-    if (status != PCNN_OK) {
-        pcnn_py_raise(status);
-        goto done;
-    }
-    PyThreadState *state = PyEval_SaveThread();
-    pcnn_run_lock();
-    for (int64_t run = 0; run < times && status == PCNN_OK; run++) {
-        status = pcnn_plan_run(self->plan, address, address + self->n_externals, &failed);
-        self->runs += status == PCNN_OK;
-        for (int32_t e = 0; e < self->n_externals; e++)
-            if (self->externals[e]->placeholder >= 0)
-                address[e] = (char *)address[e] + step[self->externals[e]->placeholder];
-        for (int32_t k = 0; k < self->n_outputs; k++)
-            address[self->n_externals + k] =
-                (char *)address[self->n_externals + k] + bytes_of(&self->out_types[k]);
-    }
-    pcnn_run_unlock();
-    PyEval_RestoreThread(state);
-    /* Also where it failed: some effects may have happened before. */
-    for (int32_t e = 0; e < self->n_externals; e++)
-        if (self->written[e] && self->externals[e]->storage)
-            self->externals[e]->storage->version++;
-    if (status != PCNN_OK) {
-        pcnn_py_raise(status);
-        goto done;
-    }
-    pcnn_py_tell_plan(self->plan, false);
-    result = PyTuple_New(self->n_outputs);
-    for (int32_t k = 0; k < self->n_outputs && result; k++) {
-        pcnn_type type = self->out_types[k];
-        if (count >= 0) {
-            type.shape[0] = count;
-            for (int i = 0; i < type.ndim; i++)
-                type.shape[i + 1] = self->out_types[k].shape[i];
-            type.ndim++;
-        }
-        pcnn_value *value = pcnn_value_from_storage(&type, memory[k]);
-        memory[k] = NULL;
-        PyObject *tensor = value ? pcnn_py_tensor_wrap(value) : PyErr_NoMemory();
-        if (tensor == NULL)
-            Py_CLEAR(result);
-        else
-            PyTuple_SET_ITEM(result, k, tensor);
-    }
-done:
-    for (Py_ssize_t p = 0; held && p < n_args; p++)
-        Py_XDECREF(held[p]);
-    for (int32_t k = 0; memory && k < self->n_outputs; k++)
-        pcnn_storage_unref(memory[k]);
-    if (heap) {
-        PyMem_Free(held);
-        PyMem_Free(data);
-        PyMem_Free(step);
-        PyMem_Free(address);
-        PyMem_Free(memory);
+        PyMem_Free(c.held);
+        PyMem_Free(c.data);
+        PyMem_Free(c.step);
+        PyMem_Free(c.address);
+        PyMem_Free(c.memory);
     }
     return result;
 }
