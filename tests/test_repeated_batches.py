@@ -10,6 +10,7 @@ import pytest
 
 import pycnn.keras as keras
 from pycnn.keras import layers
+from pycnn.keras.trainers.checks import _are_class_numbers
 
 RNG = np.random.default_rng(5)
 X = RNG.random((12, 6, 6, 1), np.float32)
@@ -238,3 +239,71 @@ def test_a_metric_that_came_later_is_returned():
     made.layers[0].more = keras.metrics.Mean(name="more")
     for _ in range(2):
         assert made.train_on_batch(X, Y, return_dict=True)["more"] == 0.0
+
+
+def test_results_of_the_model_s_own():
+    class Own(keras.Sequential):
+        def get_metrics_result(self):
+            results = super().get_metrics_result()
+            return {**results, "twice": 2 * float(results["loss"])}
+
+    made = Own(model().layers)
+    made.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    for call in (made.train_on_batch, made.test_on_batch):
+        for _ in range(3):
+            logs = call(X, Y, return_dict=True)
+            assert list(logs) == ["accuracy", "loss", "twice"]
+            assert logs["twice"] == 2 * logs["loss"]
+    logs = made.evaluate(X, Y, verbose=0, return_dict=True)
+    assert logs["twice"] == 2 * logs["loss"]
+    history = made.fit(X, Y, batch_size=4, epochs=2, verbose=0).history
+    assert history["twice"] == [2 * loss for loss in history["loss"]]
+
+
+def test_a_reset_of_the_model_s_own():
+    class Own(keras.Sequential):
+        resets = 0
+
+        def reset_metrics(self):
+            self.resets += 1
+            super().reset_metrics()
+
+    made = Own(model().layers)
+    made.compile("sgd", "sparse_categorical_crossentropy")
+    for step in range(1, 4):
+        made.train_on_batch(X, Y)
+        assert made.resets == step
+
+
+def test_all_metrics_of_one_name_are_reset():
+    class Measuring(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.mean = keras.metrics.Mean(name="m")
+
+        def call(self, x):
+            self.mean.update_state(x)
+            return x
+
+    compiled = keras.metrics.MeanSquaredError(name="m")
+    made = keras.Sequential([layers.Input((4,)), Measuring(), layers.Dense(1)])
+    made.compile("sgd", "mse", metrics=[compiled])
+    x = RNG.random((12, 4), np.float32)
+    for _ in range(3):
+        made.train_on_batch(x, np.zeros((12, 1), np.float32))
+        assert float(compiled.count) == 12
+
+
+@pytest.mark.parametrize(
+    ("label", "dtype", "classes", "fits"),
+    [
+        (-100, "int8", 200, False),
+        (100, "int8", 200, False),  # told by the longer way
+        (-1, "int64", 10, False),
+        (9, "int64", 10, True),
+        (10, "uint8", 10, False),
+        (199, "uint8", 200, True),
+    ],
+)
+def test_labels_checked_in_one_pass(label, dtype, classes, fits):
+    assert _are_class_numbers(np.array([0, label], dtype), classes) == fits

@@ -348,7 +348,9 @@ def _are_class_numbers(y: np.ndarray, classes: int) -> bool:
     """Tell quickly, in one pass, whether whole numbers are classes; False where it must be seen."""
     if y.dtype.kind not in "iu" or not y.flags.c_contiguous or not y.dtype.isnative:
         return False
-    # Without its sign a negative number is a large one.
+    if y.dtype.kind == "i" and classes > 1 << (8 * y.itemsize - 1):
+        return False
+    # Without its sign a negative number is larger than all with one.
     return bool(np.maximum.reduce(y.view(f"u{y.itemsize}"), axis=None) < classes)
 
 

@@ -12,6 +12,7 @@ from pycnn.keras import losses as losses_module
 from pycnn.keras import metrics as metrics_module
 from pycnn.keras import optimizers as optimizers_module
 from pycnn.keras._config import serialize_value
+from pycnn.keras.callbacks.callback_list import python_logs
 from pycnn.keras.layers._tree import flatten
 from pycnn.keras.trainers import checks
 from pycnn.keras.trainers.compile_utils import CompileLoss, CompileMetrics, order_by_output
@@ -287,6 +288,8 @@ class CompiledModel:
 
     def _logs(self, named: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the present values of metrics, or of all, as Python numbers (or arrays)."""
+        if self._has_own("get_metrics_result"):
+            return python_logs(self.get_metrics_result())
         logs: dict[str, Any] = {}
         for name, metric in (self._named_metrics() if named is None else named).items():
             value = metric.plain_result()
@@ -295,6 +298,13 @@ class CompiledModel:
             else:
                 logs[name] = value
         return logs
+
+    def _has_own(self, *names: str) -> bool:
+        """Tell whether a subclass, or somebody later, defined one of these anew."""
+        return any(
+            name in self.__dict__ or getattr(type(self), name) is not getattr(CompiledModel, name)
+            for name in names
+        )
 
     def _sorted_logs(self) -> dict[str, Any]:
         return dict(sorted(self._logs().items()))
@@ -484,7 +494,7 @@ class CompiledModel:
         """Compile from the result of `_compiled_state`; the optimizer goes on where it was."""
         CompiledModel.compile(self, **state["arguments"])
         if self.optimizer is not None:
-            self.optimizer._no_decay = state["no_decay"]
+            self.optimizer._no_decay = state.get("no_decay", [])
         if state["variables"] is not None:
             self.optimizer.build(state["variables"])
             for variable, value in zip(self.optimizer.variables, state["numbers"], strict=True):

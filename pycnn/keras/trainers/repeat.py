@@ -8,6 +8,7 @@ by the same words and the model is unchanged. Only the numbers of labels are che
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,18 @@ class Repeat:
         What the labels' numbers are checked against.
     metrics : dict
         The metrics by the names of their results.
+    reset : sequence of Metric
+        All that start anew with a call: of metrics of one name only the last has results.
     """
 
     def __init__(
-        self, model: Any, step: Step, inputs: StepData, losses: Any, metrics: dict[str, Any]
+        self,
+        model: Any,
+        step: Step,
+        inputs: StepData,
+        losses: Any,
+        metrics: dict[str, Any],
+        reset: Sequence[Any],
     ) -> None:
         x, y, _ = inputs.structures
         self.step = step
@@ -45,6 +54,7 @@ class Repeat:
         self._y = None if y is None else (y.shape, y.dtype)
         self._losses = losses
         self._metrics = metrics
+        self._reset = reset
         self._names: list[str] = []
         self._order: list[str] = []
 
@@ -71,7 +81,7 @@ class Repeat:
 
     def reset_metrics(self) -> None:
         """Start all metrics anew."""
-        for metric in self._metrics.values():
+        for metric in self._reset:
             metric.reset_state()
 
     def results(self, model: Any, return_dict: bool) -> Any:
@@ -103,10 +113,13 @@ def remember(model: Any, mode: str, x: Any, y: Any, inputs: StepData, step: Step
     if given is not x or labels is not y or type(x) is not np.ndarray or weights is not None:
         return  # the step reads something made of the user's arrays, or weights beside them
     predicts = mode == "predict"
+    if not predicts and model._has_own("metrics", "reset_metrics", "get_metrics_result"):
+        return
     losses = [
         (loss, shape, layer)
         for loss, _, shape, layer in ([] if predicts else model._label_checks(labels))
         if checks.looks_at_values(loss)
     ]
     metrics = {} if predicts else model._named_metrics()
-    model._fit_state.repeats[mode] = Repeat(model, step, inputs, losses, metrics)
+    reset = [] if predicts else model.metrics
+    model._fit_state.repeats[mode] = Repeat(model, step, inputs, losses, metrics, reset)
