@@ -91,11 +91,14 @@ def pooled(**window: Any) -> Callable[..., Any]:
         ({"kernel": (2, 2), "stride": (2, 1)}, True),
         ({"kernel": (3, 3), "stride": (2, 2)}, False),
         ({"kernel": (1, 2), "stride": (2, 2)}, False),
+        ({"kernel": (3, 3), "padding": (0, 0, 1, 2)}, True),
         ({"kernel": (2, 2), "padding": (0, 1, 0, 0)}, False),
+        ({"kernel": (2, 2), "padding": (1, 0, 0, 0)}, False),
+        ({"kernel": (2, 2), "padding": 1}, False),
     ],
 )
 def test_windows_that_can_be_cut(window: dict[str, Any], is_cut: bool) -> None:
-    """Side by side, and not padded above or below. Where they cannot, the steps around them are."""
+    """One below the other, not padded above or below. Else the steps around them are."""
     plan = with_and_without(Block(17, channels=2, size=(32, 31)), pooled(**window))
     assert ("max_pool2d_index" in cut(plan)) == is_cut
 

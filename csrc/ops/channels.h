@@ -3,8 +3,9 @@
  *
  * A tensor is seen as x[outer][C][inner]. Layout N16 with axis 1 is outer = blocks of images,
  * inner = H*W*16, where the last block may have fewer images than 16. A channel's elements are cut
- * into fixed chunks, of whole rows of a plane where these are not too long; a chunk's sums are made in the kernel's real type, chunks are combined in
- * double in their order. So the bits depend on the shape alone, and long sums lose nothing. */
+ * into fixed chunks, of whole rows of a plane where these are not too long; a chunk's sums are made in
+ * the kernel's real type, chunks are combined in double in their order. So the bits depend on the
+ * shape alone, and long sums lose nothing. */
 #ifndef PCNN_OPS_CHANNELS_H
 #define PCNN_OPS_CHANNELS_H
 

@@ -52,6 +52,17 @@ pcnn_conv2d_geometry pcnn_conv2d_geometry_of(const pcnn_type *x, const pcnn_type
 pcnn_status pcnn_conv2d_output(const char *op, const int64_t size[2], const int64_t kernel[2],
                                const pcnn_ints *stride, const pcnn_ints *padding, int64_t out[2]);
 
+/* The o of 0 .. n-1 with 0 <= o * stride + offset < extent: *begin .. *end-1. */
+static inline void
+pcnn_conv2d_inside(int64_t offset, int64_t stride, int64_t extent, int64_t n, int64_t *begin,
+                   int64_t *end)
+{
+    const int64_t first = offset < 0 ? (-offset + stride - 1) / stride : 0;
+    const int64_t last = extent - offset > 0 ? (extent - offset + stride - 1) / stride : 0;
+    *begin = first < n ? first : n;
+    *end = last < *begin ? *begin : last < n ? last : n;
+}
+
 /* conv2d_n16.c: runs the sum for N images in N16. `packed` holds the weights in the kernel's order
  * and has room for pcnn_conv2d_packed_bytes. */
 int64_t pcnn_conv2d_packed_bytes(pcnn_dtype dtype, const pcnn_conv2d_geometry *g);

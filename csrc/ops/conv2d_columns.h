@@ -19,7 +19,7 @@
 
 enum {
     COLUMNS = 3,
-/* Of 16 registers twelve hold sums, the others the weights of a row and a column. */
+/* Registers that hold sums; the others are for the weights of a row and a column of x. */
 #if defined(PCNN_ISA_AVX512)
     COLUMN_PIXELS = 14 / VECS,
 #elif defined(PCNN_ISA_AVX2)

@@ -16,6 +16,7 @@
 #include "isa/kernels.h"
 #include "isa/vec.h"
 #include "ops/conv2d.h"
+#include "ops/conv2d_dw_tile.h"
 
 enum {
 #if defined(PCNN_ISA_AVX512)
@@ -66,10 +67,6 @@ PCNN_K(conv2d_dw_groups)(const void *geometry)
     return parts ? pcnn_tiles(parts, MAX_PARTS) : 1; /* a group at least: it makes db */
 }
 
-/* The compiler keeps three vectors in registers by itself, but would load each of two again for
- * every use, two a cycle. */
-#define HELD(XB, v) ((XB) == 2 ? vpinned(v) : vheld(v))
-
 /* Steps in reals. */
 typedef struct {
     int64_t x_block, x_channel, x_row, x_column;
@@ -94,24 +91,8 @@ accumulate(const int OB, const int XB, const int NV, vec *total, const real *x, 
         const real *x_row = x, *dy_row = dy;
         for (int64_t r = rows; r > 0; r--, x_row += s->x_row, dy_row += s->dy_row) {
             const real *x_at = x_row, *dy_at = dy_row;
-            for (int64_t q = columns; q > 0; q--, x_at += x_column, dy_at += OB * PCNN_BLOCK) {
-                UNROLL
-                for (int v = 0; v < NV; v++) {
-                    vec value[X_CHANNELS];
-                    UNROLL
-                    for (int k = 0; k < XB; k++)
-                        value[k] = HELD(XB, vload(x_at + k * x_channel + v * LANES));
-                    UNROLL
-                    for (int o = 0; o < OB; o++) {
-                        vec d = vload(dy_at + o * PCNN_BLOCK + v * LANES);
-                        if (XB > 1)
-                            d = HELD(XB, d);
-                        UNROLL
-                        for (int k = 0; k < XB; k++)
-                            acc[o][k] = vfma(value[k], d, acc[o][k]);
-                    }
-                }
-            }
+            for (int64_t q = columns; q > 0; q--, x_at += x_column, dy_at += OB * PCNN_BLOCK)
+                dw_pixel(OB, XB, NV, acc[0], X_CHANNELS, x_at, x_channel, dy_at, PCNN_BLOCK);
         }
     }
     UNROLL
@@ -171,16 +152,6 @@ typedef struct {
     int64_t x_offset; /* of the tap from the window's origin, in reals */
     int64_t oh0, oh1, ow0, ow1;
 } part;
-
-/* The o with 0 <= o*stride + offset < extent, cut to 0 .. n: *begin .. *end-1. */
-static void
-inside(int64_t offset, int64_t stride, int64_t extent, int64_t n, int64_t *begin, int64_t *end)
-{
-    int64_t first = offset < 0 ? (-offset + stride - 1) / stride : 0;
-    int64_t last = extent - offset > 0 ? (extent - offset + stride - 1) / stride : 0;
-    *begin = first < n ? first : n;
-    *end = last < *begin ? *begin : last < n ? last : n;
-}
 
 /* Copies a piece of dy to [blocks][rows][columns][OB][16], and adds it up for db. A plane's share
  * of a piece is too short for the processor to foresee the next one: the next rows are asked for.
@@ -251,8 +222,8 @@ PCNN_K(conv2d_dw_n16)(const void *geometry, const void *x, const void *dy, void 
         at->tap = tap;
         at->accumulate = accumulate_of_size[at->size - 1][OB - 1];
         at->x_offset = ((at->c * g->H + i - g->PT) * g->W + j - g->PL) * PCNN_BLOCK;
-        inside(i - g->PT, g->SH, g->H, g->OH, &at->oh0, &at->oh1);
-        inside(j - g->PL, g->SW, g->W, g->OW, &at->ow0, &at->ow1);
+        pcnn_conv2d_inside(i - g->PT, g->SH, g->H, g->OH, &at->oh0, &at->oh1);
+        pcnn_conv2d_inside(j - g->PL, g->SW, g->W, g->OW, &at->ow0, &at->ow1);
     }
 
     /* Pieces: as many columns, then rows, then blocks as fit. */

@@ -14,6 +14,7 @@
 #include "isa/kernels.h"
 #include "isa/vec.h"
 #include "ops/conv2d.h"
+#include "ops/conv2d_dw_tile.h"
 
 enum {
 #if defined(PCNN_ISA_AVX512)
@@ -58,10 +59,6 @@ PCNN_K(conv2d_dw_taps_channels)(const void *geometry)
     return g->C > MAX_PARTS || g->C * g->KH * cut.tap_tiles > MAX_PARTS ? 0 : cut.channels;
 }
 
-/* The compiler keeps three vectors in registers by itself, but would load each of two again for
- * every use, two a cycle. */
-#define HELD(XB, v) ((XB) == 2 ? vpinned(v) : vheld(v))
-
 /* Steps in reals. */
 typedef struct {
     int64_t x_row, x_column;
@@ -92,22 +89,7 @@ accumulate(const int OB, const int XB, const int NV, vec *total, int64_t total_s
                 __builtin_prefetch((const char *)other + v);
             }
             next += PCNN_BLOCK, other += PCNN_BLOCK;
-            UNROLL
-            for (int v = 0; v < NV; v++) {
-                vec value[TAPS];
-                UNROLL
-                for (int k = 0; k < XB; k++)
-                    value[k] = HELD(XB, vload(x_at + k * PCNN_BLOCK + v * LANES));
-                UNROLL
-                for (int o = 0; o < OB; o++) {
-                    vec d = vload(dy_at + o * dy_channel + v * LANES);
-                    if (XB > 1)
-                        d = HELD(XB, d);
-                    UNROLL
-                    for (int k = 0; k < XB; k++)
-                        acc[o][k] = vfma(value[k], d, acc[o][k]);
-                }
-            }
+            dw_pixel(OB, XB, NV, acc[0], TAPS, x_at, PCNN_BLOCK, dy_at, dy_channel);
         }
     }
     UNROLL
@@ -183,16 +165,6 @@ larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* The o with 0 <= o*stride + offset < extent, cut to 0 .. n: *begin .. *end-1. */
-static void
-inside(int64_t offset, int64_t stride, int64_t extent, int64_t n, int64_t *begin, int64_t *end)
-{
-    int64_t first = offset < 0 ? (-offset + stride - 1) / stride : 0;
-    int64_t last = extent - offset > 0 ? (extent - offset + stride - 1) / stride : 0;
-    *begin = smaller(first, n);
-    *end = larger(*begin, smaller(last, n));
-}
-
 static part
 part_number(const pcnn_conv2d_geometry *g, int64_t tap_tiles, int64_t p)
 {
@@ -203,9 +175,9 @@ part_number(const pcnn_conv2d_geometry *g, int64_t tap_tiles, int64_t p)
     part.size = pcnn_tile_begin(g->KW, tap_tiles, tile + 1) - j;
     part.x_offset = ((c * g->H + i - g->PT) * g->W + j - g->PL) * PCNN_BLOCK;
     part.shared.ow1 = g->OW;
-    inside(i - g->PT, g->SH, g->H, g->OH, &part.shared.oh0, &part.shared.oh1);
+    pcnn_conv2d_inside(i - g->PT, g->SH, g->H, g->OH, &part.shared.oh0, &part.shared.oh1);
     for (int64_t k = 0; k < part.size; k++) {
-        inside(j + k - g->PL, g->SW, g->W, g->OW, &part.begin[k], &part.end[k]);
+        pcnn_conv2d_inside(j + k - g->PL, g->SW, g->W, g->OW, &part.begin[k], &part.end[k]);
         part.shared.ow0 = larger(part.shared.ow0, part.begin[k]);
         part.shared.ow1 = smaller(part.shared.ow1, part.end[k]);
     }

@@ -151,8 +151,6 @@ run_item(const void *context, int64_t item, int64_t slot)
     const int64_t sums_panel = job->lanes * job->size, bias_panel = PCNN_BLOCK * sums_panel;
     char *bias = job->biases + range * job->panels * bias_panel;
     memset(bias + panel0 * bias_panel, 0, (size_t)((panel1 - panel0) * bias_panel));
-    if (chunks == 0)
-        memset(sums, 0, (size_t)(job->elements * job->sums_step * job->size));
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         const int64_t begin = first + pcnn_tile_begin(columns, chunks, chunk);
         const int64_t end = first + pcnn_tile_begin(columns, chunks, chunk + 1);

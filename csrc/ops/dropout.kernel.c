@@ -116,7 +116,8 @@ keep_masks(wide a[4], wide b[4], const schedule *s, const pcnn_dropout *d, ivec 
     UNROLL for (int j = 0; j < 4; j++) UNROLL for (int i = 0; i < 2; i++) mask[j][i] =
         (ivec)(both[i][j] & 0xFFFFFFFFu) >= threshold;
 #else
-    /* Words of both are joined before they are added up. */
+    /* As philox, but words of both states are joined before their last xor. Only low halves are
+     * words: b's are shifted into the odd lanes, from which a high half comes as it lies. */
     const wide m0 = spread(0xD2511F53u), m1 = spread(0xCD9E8D57u);
     const wide a0 = multiply(a[0], m0), b0 = multiply(b[0], m0);
     const wide a1 = multiply(a[2], m1), b1 = multiply(b[2], m1);

@@ -4,16 +4,6 @@
 #include "ops/activate.h"
 #include "ops/conv2d.h"
 
-/* The ow of 0 .. n-1 with 0 <= ow*stride + offset < extent: *begin .. *end-1. */
-static void
-inside(int64_t offset, int64_t stride, int64_t extent, int64_t n, int64_t *begin, int64_t *end)
-{
-    int64_t first = offset < 0 ? (-offset + stride - 1) / stride : 0;
-    int64_t last = extent - offset > 0 ? (extent - offset + stride - 1) / stride : 0;
-    *begin = first < n ? first : n;
-    *end = last < *begin ? *begin : last < n ? last : n;
-}
-
 /* columns[c, i, j][oh, ow] = x[c][oh*SH-PT+i][ow*SW-PL+j], 0 outside. */
 void
 PCNN_K(im2col)(const void *geometry, const void *x, void *columns)
@@ -25,7 +15,7 @@ PCNN_K(im2col)(const void *geometry, const void *x, void *columns)
         for (int64_t i = 0; i < g->KH; i++)
             for (int64_t j = 0; j < g->KW; j++) {
                 int64_t begin, end;
-                inside(j - g->PL, SW, g->W, OW, &begin, &end);
+                pcnn_conv2d_inside(j - g->PL, SW, g->W, OW, &begin, &end);
                 for (int64_t oh = 0; oh < g->OH; oh++, to += OW) {
                     const int64_t h = oh * g->SH - g->PT + i;
                     if (h < 0 || h >= g->H || begin == end) {
@@ -56,7 +46,7 @@ PCNN_K(col2im)(const void *geometry, const void *columns, void *x)
         for (int64_t i = 0; i < g->KH; i++)
             for (int64_t j = 0; j < g->KW; j++) {
                 int64_t begin, end;
-                inside(j - g->PL, SW, g->W, OW, &begin, &end);
+                pcnn_conv2d_inside(j - g->PL, SW, g->W, OW, &begin, &end);
                 for (int64_t oh = 0; oh < g->OH; oh++, from += OW) {
                     const int64_t h = oh * g->SH - g->PT + i;
                     if (h < 0 || h >= g->H)

@@ -118,7 +118,8 @@ pcnn_pool2d_rows(const pcnn_window2d *window, bool large)
 {
     pcnn_pool2d g;
     fill_geometry(window, &g);
-    for (int64_t i = 0; i < window->padding.n; i++)
+    /* Top and bottom, or one number for all sides. */
+    for (int64_t i = 0; i < window->padding.n && i < 2; i++)
         if (window->padding.at[i])
             return 0;
     return g.KH != g.SH ? 0 : large ? g.SH : 1;

@@ -38,8 +38,9 @@ pcnn_status pcnn_pool2d_infer(const pcnn_call *call, const pcnn_window2d *window
  * attributes begin with the window. */
 const char *pcnn_pool2d_refuse_other_than_2x2(const pcnn_site *site);
 
-/* In a chain, on strips of planes: the rows of a unit, where windows lie side by side and none is
- * padded above or below, else 0; `large` of x or dx, else of y or dy. */
+/* In a chain, on strips of planes: the rows of a unit, where windows lie one below the other, with no
+ * row between or shared, and none is padded above or below, else 0; `large` of x or dx, else of y or
+ * dy. */
 int64_t pcnn_pool2d_rows(const pcnn_window2d *window, bool large);
 
 /* Reduces the geometry to a strip, whose output 0 is y, or dx (`large`); the strip's first row of y

@@ -17,8 +17,8 @@ enum { NEVER = 1 << 30 };
 
 /* For 3x3 tiles of 3x3 outputs, F(3x3,3x3), have smaller errors than those of 4x4; where a map's
  * outer tiles are smaller anyway, they are enough. For 5x5 larger tiles have larger errors. Eight
- * points for 3x3, tiles of 6x6, need 128 channels, and lie at .9 to 1.04 of the bound there: only dw
- * has sums that long. */
+ * points for 3x3, tiles of 6x6, lie at .9 to 1.04 of the bound with 128 channels, and would need 256:
+ * only dw has sums that long. */
 static const form forward_3x3[] = {{4, 4, 16, 32}, {4, 3, 16, 16}, {0, 0, 0, 0}};
 static const form forward_5x5[] = {{4, 4, 24, 96}, {3, 3, 10, 16}, {2, 2, 6, 8}, {0, 0, 0, 0}};
 static const form dx_3x3[] = {{4, 4, 16, 40}, {0, 0, 0, 0}};

@@ -15,11 +15,13 @@ enum {
     SMALL = 16 << 10, /* bytes of a plane: all that a step works on is in the first cache */
     LARGEST = 10 << 10, /* of a strip */
     MOST_UNITS = 32,
-    OPERANDS = PCNN_CHAIN_STEPS * (PCNN_CHAIN_INPUTS + PCNN_MAX_OUT),
+    STEP_OPERANDS = PCNN_CHAIN_INPUTS + PCNN_MAX_OUT,
+    OPERANDS = PCNN_CHAIN_STEPS * STEP_OPERANDS,
 };
 
 typedef struct {
     const pcnn_program *program;
+    int64_t rows_of_unit[PCNN_CHAIN_STEPS][STEP_OPERANDS];
     int32_t value[OPERANDS];
     int64_t rows[OPERANDS]; /* of a strip of these */
     int n_values;
@@ -63,20 +65,29 @@ add_value(cut *c, int32_t v, int64_t rows)
     c->plane_bytes = plane_bytes > c->plane_bytes ? plane_bytes : c->plane_bytes;
 }
 
-/* Step `node` takes strips of `units` units; 0: as many as the strips before it have. False: it
- * cannot. */
-static bool
-add_step(cut *c, const pcnn_pnode *node, int64_t units, int32_t *result)
+static void
+fill_units(cut *c, const pcnn_pnode *node, int64_t *rows)
 {
     pcnn_planned planned;
     pcnn_chain_site(c->program, node, &planned);
+    for (int32_t k = 0; k < node->n_in + node->n_out; k++)
+        if (plane_value(c->program, operand_at(node, k)) != NULL)
+            rows[k] = node->impl->planes->rows(&planned.site, k);
+}
+
+/* Step `node` takes strips of `units` units; 0: as many as the strips before it have. False: it
+ * cannot. */
+static bool
+add_step(cut *c, const pcnn_pnode *node, const int64_t *rows_of_unit, int64_t units,
+         int32_t *result)
+{
     const int32_t n = node->n_in + node->n_out;
     for (int pass = 0; pass < 2; pass++) /* what is known tells the units, these the rest */
         for (int32_t k = 0; k < n; k++) {
             const int32_t v = operand_at(node, k);
             if (plane_value(c->program, v) == NULL)
                 continue;
-            const int64_t unit = node->impl->planes->rows(&planned.site, k);
+            const int64_t unit = rows_of_unit[k];
             const int64_t rows = known_rows(c, v);
             if (unit <= 0 || rows % unit != 0 || (rows > 0 && units > 0 && rows / unit != units))
                 return false;
@@ -99,7 +110,7 @@ cut_run(cut *c, const pcnn_pnode *nodes, int32_t begin, int32_t end, int64_t uni
     c->strips = INT64_MAX;
     c->bytes = c->plane_bytes = 0;
     for (int32_t k = begin; k < end; k++)
-        if (!add_step(c, &nodes[k], k == begin ? units : 0, &c->units[k]))
+        if (!add_step(c, &nodes[k], c->rows_of_unit[k], k == begin ? units : 0, &c->units[k]))
             return false;
     return true;
 }
@@ -143,12 +154,18 @@ pcnn_chain_cut(pcnn_program *program, int32_t first)
     pcnn_pnode *nodes = &program->nodes[first];
     const int32_t n = nodes->chain;
     cut c = {.program = program};
+    bool takes[PCNN_CHAIN_STEPS];
+    for (int32_t k = 0; k < n; k++) {
+        takes[k] = takes_strips(program, &nodes[k]);
+        if (takes[k])
+            fill_units(&c, &nodes[k], c.rows_of_unit[k]);
+    }
     for (int32_t length = n; length > 1; length--)
         for (int32_t begin = 0; begin + length <= n; begin++) {
-            bool takes = true;
+            bool all = true;
             for (int32_t k = begin; k < begin + length; k++)
-                takes &= takes_strips(program, &nodes[k]);
-            if (!takes || !find_strips(&c, nodes, begin, begin + length))
+                all &= takes[k];
+            if (!all || !find_strips(&c, nodes, begin, begin + length))
                 continue;
             nodes->scratch->strips = c.strips;
             nodes->scratch->first_cut = begin;
